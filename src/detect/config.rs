@@ -1,0 +1,150 @@
+//! The settings of stage 2.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+/// How the lines of a group are cut into windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum WindowSpec {
+    /// Aligned windows of this length of time.
+    Time(Span),
+    /// Windows of `size` lines, a new one every `step` lines (`step < size`: sliding). They never reopen.
+    Lines {
+        /// Lines in a window.
+        size: u32,
+        /// Lines from the start of one window to the start of the next, 1 to `size`.
+        step: u32,
+    },
+}
+
+impl FromStr for WindowSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let count = |word: &str| word.parse::<u32>().ok().filter(|n| (1..=10_000).contains(n));
+        let spec = match words.as_slice() {
+            [size, "lines" | "line"] => count(size).map(|size| Self::Lines { size, step: size }),
+            [size, "lines" | "line", "step", step] => count(size)
+                .zip(count(step))
+                .filter(|(size, step)| step <= size)
+                .map(|(size, step)| Self::Lines { size, step }),
+            [span] => span.parse::<Span>().ok().filter(|span| span.nanos() >= 1_000_000_000).map(Self::Time),
+            _ => None,
+        };
+        spec.ok_or_else(|| {
+            format!(
+                "`{text}` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)"
+            )
+        })
+    }
+}
+
+impl fmt::Display for WindowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(span) => span.fmt(f),
+            Self::Lines { size, step } if size == step => write!(f, "{size} lines"),
+            Self::Lines { size, step } => write!(f, "{size} lines step {step}"),
+        }
+    }
+}
+
+impl From<WindowSpec> for String {
+    fn from(spec: WindowSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+impl TryFrom<String> for WindowSpec {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Which detector scores the windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Our own seeded isolation forest: repeatable bit for bit, with exact shares.
+    #[default]
+    Forest,
+    /// The crate extended-isolation-forest: oblique cuts; not repeatable, no exact shares.
+    Extended,
+}
+
+/// Which features count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// All five features.
+    #[default]
+    Standard,
+    /// The simple detector that teams write themselves: the four features without the rate, for windows of lines.
+    Classic,
+}
+
+/// `detect:` how windows are made and judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectConfig {
+    /// Window of watches that name none.
+    pub window: WindowSpec,
+    /// Which features count.
+    pub preset: Preset,
+    /// Which detector scores.
+    pub kind: Kind,
+    /// Windows of a group to learn before it is judged.
+    pub warm_up: u32,
+    /// Windows of a group that are remembered; older ones are forgotten.
+    pub history: u32,
+    /// The forest is fitted anew after this many further windows.
+    pub refit_every: u32,
+    /// Expected false alarms a day over all groups of a watch that the threshold aims at.
+    pub false_alerts_per_day: f64,
+    /// Seed of the forest.
+    pub seed: u64,
+    /// Groups with no line for this long are forgotten.
+    pub forget_after: Span,
+    /// At most this many groups a watch; lines of further ones are counted together as the group `other`.
+    pub max_groups: u32,
+}
+
+impl Default for DetectConfig {
+    fn default() -> Self {
+        Self {
+            window: WindowSpec::Time(Span::minutes(1)),
+            preset: Preset::Standard,
+            kind: Kind::Forest,
+            warm_up: 60,
+            history: 2880,
+            refit_every: 60,
+            false_alerts_per_day: 1.0,
+            seed: 1,
+            forget_after: Span::hours(24),
+            max_groups: 500,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_read_and_write_alike() {
+        for text in ["1m", "10s", "20 lines", "20 lines step 5"] {
+            assert_eq!(text.parse::<WindowSpec>().unwrap().to_string(), text);
+        }
+        for text in ["", "0", "1ms", "lines", "0 lines", "5 lines step 6", "20000 lines", "20 rows"] {
+            assert!(text.parse::<WindowSpec>().unwrap_err().contains("is no window"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Stage 2: from [`Batch`](crate::collect::Batch)es to judged windows and [`Anomaly`]s.
+//!
+//! What comes in: entries in the order (time, stream, arrival). What goes out: closed [`Window`]s with a [`Judgement`].
+//! What never happens here: I/O, a clock, unseeded randomness, or learning from the window that is judged.
+
+pub mod config;
+
+use serde::{Deserialize, Serialize};
+
+use crate::collect::Coverage;
+pub use crate::collect::Level;
+use crate::labels::{Fingerprint, Labels};
+use crate::time::{Nanos, TimeRange};
+
+/// What is measured of a window. The first four are those of the simple detector that teams write themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Mean length of a line in bytes; absent in a window without lines.
+    LineLength,
+    /// Lines of level error or worse.
+    ErrorCount,
+    /// Lines of level warn.
+    WarnCount,
+    /// Distinct lines, digits masked.
+    UniqueMessages,
+    /// Lines per second; in windows of lines over the time that the window took.
+    Rate,
+}
+
+impl Feature {
+    /// All of them, in the order of [`Features`].
+    pub const ALL: [Self; 5] = [Self::LineLength, Self::ErrorCount, Self::WarnCount, Self::UniqueMessages, Self::Rate];
+}
+
+/// The values of [`Feature::ALL`] of one window; `None` where the window has nothing to measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Features(pub [Option<f64>; 5]);
+
+impl Features {
+    /// The value of one feature.
+    #[must_use]
+    pub fn get(&self, feature: Feature) -> Option<f64> {
+        self.0.get(feature as usize).copied().flatten()
+    }
+}
+
+/// Which lines belong together: the values of the watch's `group_by` labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Identity over restarts.
+    pub fingerprint: Fingerprint,
+    /// The labels that name it, such as `{service_name="cart"}`.
+    pub labels: Labels,
+}
+
+/// A line kept as evidence: masked for secrets, cut to at most 512 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its time stamp.
+    pub ts: Nanos,
+    /// Its level.
+    pub level: Level,
+    /// The masked line.
+    pub line: String,
+}
+
+/// A closed window of one group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Time: the aligned window, or first to last line (`end` = last + 1 ns) of a window of lines.
+    pub range: TimeRange,
+    /// Entries in it.
+    pub lines: u64,
+    /// What was measured.
+    pub features: Features,
+    /// How much of it was seen.
+    pub coverage: Coverage,
+    /// Whether it was closed once before with fewer lines, and grew.
+    pub late: bool,
+    /// Up to five lines, the worst levels first, then the earliest.
+    pub samples: Vec<Sample>,
+}
+
+/// How unusual a window is, by one detector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// 0 (ordinary) to 1 (never seen anything like it).
+    pub value: f64,
+    /// Exact additive shares by feature; they sum to 1 when any is positive.
+    pub shares: [f64; 5],
+}
+
+/// Scores a window against the windows learnt before, and learns. Learning never happens in [`Detector::score`].
+pub trait Detector {
+    /// `None` while warming up.
+    fn score(&self, window: &Window) -> Option<Score>;
+    /// Takes a window into the history. Call it after the window was scored.
+    fn learn(&mut self, window: &Window);
+}
+
+/// Why one feature speaks against a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureEvidence {
+    /// Which feature.
+    pub feature: Feature,
+    /// What was seen.
+    pub seen: f64,
+    /// Lower and upper end of what is expected from the group's past.
+    pub expected: (f64, f64),
+    /// Share of the score, 0 to 1; the shares of all features sum to 1.
+    pub share: f64,
+}
+
+/// What speaks for an anomaly, complete enough to explain it without asking Loki.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// By falling share.
+    pub features: Vec<FeatureEvidence>,
+    /// Up to five masked lines.
+    pub samples: Vec<Sample>,
+    /// How much of the window was seen.
+    pub coverage: Coverage,
+    /// The LogQL query that shows the lines.
+    pub query: String,
+}
+
+/// What was found about a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// `None` while the group is warming up.
+    pub score: Option<f64>,
+    /// The score from which on a window is anomalous, from the score's own history.
+    pub threshold: Option<f64>,
+    /// Set when the window is anomalous: the features that say so, by falling share.
+    pub anomalous: Option<Vec<FeatureEvidence>>,
+}
+
+/// A window of a group that is not normal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Where.
+    pub group: Group,
+    /// When.
+    pub range: TimeRange,
+    /// Entries in the window.
+    pub lines: u64,
+    /// Whether the window grew after it was first judged.
+    pub late: bool,
+    /// Its score.
+    pub score: f64,
+    /// What the score had to pass.
+    pub threshold: f64,
+    /// Why.
+    pub evidence: Evidence,
+}

@@ -1,0 +1,3 @@
+//! Probes and metrics on their own listener.
+
+pub mod config;

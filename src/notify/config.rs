@@ -1,0 +1,88 @@
+//! The settings of stage 4.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::labels::Labels;
+use crate::secret::Secret;
+use crate::time::Span;
+
+/// `notify:` who is told, and what links the messages carry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// Where people reach this sigyn; makes links in messages.
+    pub external_url: Option<String>,
+    /// Labels added to every incident, such as `cluster: eu-1`.
+    pub external_labels: Labels,
+    /// Base URL of Grafana; makes Explore links.
+    pub grafana_url: Option<String>,
+    /// UID of the Loki data source in Grafana.
+    pub grafana_datasource: Option<String>,
+    /// Slack, Mattermost or Rocket.Chat by incoming webhook.
+    pub slack: SlackConfig,
+    /// GitHub issues.
+    pub github: GithubConfig,
+    /// A request at regular times that says sigyn lives (dead-man's switch).
+    pub heartbeat: HeartbeatConfig,
+}
+
+/// `notify.slack:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlackConfig {
+    /// Incoming webhook; a secret, who has it can post.
+    pub webhook_url: Option<Secret>,
+    /// File with the webhook URL.
+    pub webhook_url_file: Option<PathBuf>,
+}
+
+/// `notify.github:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GithubConfig {
+    /// Token with the right to read the repository and write issues.
+    pub token: Option<Secret>,
+    /// File with the token; read again, so that it can be rotated.
+    pub token_file: Option<PathBuf>,
+    /// `owner/name`.
+    pub repo: Option<String>,
+    /// API of GitHub Enterprise, such as `https://github.example.com/api/v3`.
+    pub api_url: String,
+    /// Log text would be readable by everybody: refused unless this is set.
+    pub allow_public: bool,
+    /// Labels of the issues.
+    pub labels: Vec<String>,
+}
+
+impl Default for GithubConfig {
+    fn default() -> Self {
+        Self {
+            token: None,
+            token_file: None,
+            repo: None,
+            api_url: "https://api.github.com".to_owned(),
+            allow_public: false,
+            labels: vec!["sigyn".to_owned()],
+        }
+    }
+}
+
+/// `notify.heartbeat:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeartbeatConfig {
+    /// URL to request (GET) while all watches are read; a secret, as such services put a key in it.
+    pub url: Option<Secret>,
+    /// File with the URL.
+    pub url_file: Option<PathBuf>,
+    /// Time between requests.
+    pub interval: Span,
+}
+
+impl Default for HeartbeatConfig {
+    fn default() -> Self {
+        Self { url: None, url_file: None, interval: Span::minutes(1) }
+    }
+}
