@@ -1,1 +1,147 @@
 //! The commands, one file each.
+//!
+//! What comes in: arguments. What goes out: text or JSON on standard output, everything else on standard error, and an
+//! [`Exit`]. What never happens here: a decision about a log line.
+
+pub mod check;
+pub mod demo;
+pub mod incident;
+pub mod once;
+pub mod print_config;
+pub mod run;
+pub mod scan;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds what is not normal in Grafana Loki's logs and turns it into few, well-explained incidents.
+#[derive(Debug, Parser)]
+#[command(name = "sigyn", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 something was found (with --exit-code).
+Every setting can also come from the environment, as SIGYN__SECTION__KEY; `sigyn print-config --defaults` lists them all.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch Loki until told to stop.
+    Run(run::Args),
+    /// Judge what is new since last time, then end.
+    Once(once::Args),
+    /// Judge a log file or standard input.
+    Scan(scan::Args),
+    /// Look for all mistakes in the settings at once.
+    Check(check::Args),
+    /// Show sigyn find planted faults, with nothing else installed.
+    Demo(demo::Args),
+    /// Print the settings in force, secrets masked.
+    PrintConfig(print_config::Args),
+    /// Look at incidents.
+    Incident(incident::Args),
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    /// Settings file; without it ./sigyn.yaml when that exists, else the built-in defaults
+    #[arg(long, global = true, env = "SIGYN_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+}
+
+/// What every command takes that has results to show.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Output {
+    /// How results look on standard output
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Folder of the state, in place of `store.data_dir`
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// How results look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, `"type"` first.
+    Json,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked to do: 0.
+    Done,
+    /// It could not: 1.
+    Failed,
+    /// It was asked wrongly, by its arguments or its settings: 2.
+    Usage,
+    /// It found something, and `--exit-code` asked to say so: 3.
+    Found,
+}
+
+impl Cli {
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// What went wrong; [`Exit::of`] shows it and gives the exit code.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        let common = &self.common;
+        match &self.command {
+            Command::Run(args) => run::run(args, common).await,
+            Command::Once(args) => once::run(args, common).await,
+            Command::Scan(args) => scan::run(args, common).await,
+            Command::Check(args) => check::run(args, common).await,
+            Command::Demo(args) => demo::run(args, common).await,
+            Command::PrintConfig(args) => print_config::run(args, common).await,
+            Command::Incident(args) => incident::run(args, common).await,
+        }
+    }
+}
+
+impl Exit {
+    /// Shows an error with all its causes on standard error.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Self {
+        eprintln!("sigyn: {error:#}");
+        Self::Failed
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Found => 3,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_code_2() {
+        let error = Cli::try_parse_from(["sigyn", "scan"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

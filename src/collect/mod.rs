@@ -4,6 +4,9 @@
 //! What never happens here: judging a line. Only [`client`] knows Loki's JSON.
 
 pub mod config;
+pub mod file;
+mod lines;
+pub mod stamp;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -198,6 +201,12 @@ impl Batch {
             self.streams.push(Arc::clone(stream));
             self.streams.len() - 1
         })
+    }
+
+    /// Makes room for so many further entries with so many bytes of text, so that it need not grow step by step.
+    pub fn reserve(&mut self, lines: usize, bytes: usize) {
+        self.spans.reserve(lines);
+        self.text.reserve(bytes);
     }
 
     /// Adds an entry of the stream with this index. Returns false, and leaves the batch as it was, when the buffer
