@@ -3,21 +3,39 @@
 //! What comes in: [`Commit`]s, one for each step of the engine, all or nothing. What goes out: what a restart needs, what
 //! is due to be sent, and lists for people.
 
+mod commit;
 pub mod config;
+mod delivery;
+mod error;
+mod incident;
+mod open;
+mod prune;
+mod resume;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Step;
-use crate::incident::TransitionKind;
+use crate::incident::{Incident, Transition, TransitionKind};
 use crate::notify::{Notification, Receipt};
 use crate::time::Nanos;
+
+pub use error::StoreError;
+pub use open::Store;
+
+/// The account space of every row; more than one is to come.
+const TENANT: &str = "default";
+
+/// The watch whose [`WatchState`] holds the carry of steps that belong to no watch (commands).
+pub const NO_WATCH: &str = "";
 
 /// What one transaction writes: a step of the engine, where its source stands, and the messages that follow.
 #[derive(Debug)]
 pub struct Commit<'a> {
     /// The step.
     pub step: &'a Step,
-    /// [`crate::collect::Source::state`] after the batch of the step.
+    /// [`crate::collect::Source::state`] after the batch of the step; `None` keeps what is stored.
     pub source_state: Option<&'a str>,
     /// One row for each transition and receiver.
     pub deliveries: &'a [NewDelivery],
@@ -30,7 +48,8 @@ pub struct Commit<'a> {
 pub struct NewDelivery {
     /// Name of the receiver: `slack`, `github`, `remediation_log`.
     pub receiver: String,
-    /// What to send. Its `key` is unique: a second row with the same key is ignored.
+    /// What to send. Its `key` is unique: a second row with the same key is ignored. Its transition is one of the step's
+    /// (or an earlier one of the incident) and is stored with those, once for all receivers.
     pub notification: Notification,
 }
 
@@ -63,8 +82,14 @@ pub struct Delivery {
     pub attempts: u32,
     /// Where it stands.
     pub state: DeliveryState,
+    /// When it was first tried; giving up counts from here.
+    pub first_try: Option<Nanos>,
+    /// When the row last changed: written, tried, sent or given up.
+    pub changed_at: Nanos,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// What the receiver answered, when it is sent.
+    pub receipt: Option<Receipt>,
     /// Receipt of the first message about this incident at this receiver, when there was one.
     pub earlier: Option<Receipt>,
 }
@@ -78,4 +103,41 @@ pub struct WatchState {
     pub source_state: Option<String>,
     /// The engine's own state.
     pub carry: Option<String>,
+}
+
+/// An incident with all that was told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentDetail {
+    /// As it stands now.
+    pub incident: Incident,
+    /// In the order of their numbers.
+    pub transitions: Vec<Transition>,
+    /// In the order of writing.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// Place in a list of incidents: the last row of a page. The next page begins after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// [`Incident::started_at`] of the row.
+    pub started_at: Nanos,
+    /// [`Incident::id`] of the row.
+    pub id: String,
+}
+
+impl From<&Incident> for Cursor {
+    fn from(incident: &Incident) -> Self {
+        Self { started_at: incident.started_at, id: incident.id.clone() }
+    }
+}
+
+/// How many deliveries are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveryCounts {
+    /// To be sent.
+    pub pending: u64,
+    /// Taken by their receivers.
+    pub sent: u64,
+    /// Given up.
+    pub dead: u64,
 }

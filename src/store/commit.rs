@@ -1,0 +1,276 @@
+//! Writing one step: all of it or nothing.
+//!
+//! Everything is keyed by what it is, so writing the same [`Commit`] again changes nothing. What never happens here:
+//! taking back what was told (a transition and a delivery are written once).
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use sqlx::{Connection, SqliteConnection};
+
+use super::error::failed;
+use super::{Commit, NewDelivery, Store, StoreError, TENANT};
+use crate::collect::Gap;
+use crate::detect::{Feature, FeatureEvidence};
+use crate::engine::{CommandKind, JudgedWindow, Snapshot, Step};
+use crate::incident::{Incident, Transition};
+use crate::time::Nanos;
+
+const DOING: &str = "write a step to";
+
+pub(super) const WATCH: &str = "
+    INSERT INTO watches (tenant, watch, done_until, source_state, carry) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET done_until = excluded.done_until,
+        source_state = COALESCE(excluded.source_state, source_state), carry = COALESCE(excluded.carry, carry)";
+pub(super) const GROUP: &str = "
+    INSERT INTO groups (tenant, watch, grp, labels) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+pub(super) const WINDOW: &str = "
+    INSERT OR REPLACE INTO windows (tenant, watch, grp, range_end, range_start, revision, lines, line_length,
+        error_count, warn_count, unique_messages, rate, known, seen, missing, score, threshold, anomalous, learnt, late)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+pub(super) const INCIDENT: &str = "
+    INSERT INTO incidents (tenant, id, fingerprint, watch, title, state, severity, started_at, last_seen, resolved_at,
+        document)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+    ON CONFLICT DO UPDATE SET title = excluded.title, state = excluded.state, severity = excluded.severity,
+        started_at = excluded.started_at, last_seen = excluded.last_seen, resolved_at = excluded.resolved_at,
+        document = excluded.document";
+pub(super) const TRANSITION: &str = "
+    INSERT INTO transitions (tenant, incident, number, kind, at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT DO NOTHING";
+pub(super) const DELIVERY: &str = "
+    INSERT INTO deliveries (tenant, key, receiver, incident, number, links, state, next_at, changed_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?7, ?7) ON CONFLICT DO NOTHING";
+pub(super) const SNAPSHOT: &str = "
+    INSERT OR REPLACE INTO models (tenant, watch, grp, until, model) VALUES (?1, ?2, ?3, ?4, ?5)";
+pub(super) const GAP: &str = "
+    INSERT OR REPLACE INTO gaps (tenant, watch, range_start, range_end, reason, lines) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) const COMMAND_DONE: &str = "UPDATE commands SET done = 1 WHERE tenant = ?1 AND id = ?2";
+pub(super) const COMMAND: &str = "INSERT INTO commands (tenant, at, subject, document) VALUES (?1, ?2, ?3, ?4)";
+
+impl Store {
+    /// Writes a step, its source's state and the messages that follow, in one transaction. When it returns, all of it
+    /// survives a kill and a power cut; when it fails, or is dropped before, nothing of it is there.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let mut writer = self.writer(DOING).await?;
+        write_all(&mut writer, commit).await.map_err(failed(DOING, self.path()))
+    }
+
+    /// Appends a wish for the engine; returns its number.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn append_command(&self, kind: &CommandKind, now: Nanos) -> Result<i64, StoreError> {
+        const DOING: &str = "append a command to";
+        let mut writer = self.writer(DOING).await?;
+        let CommandKind::Internal { problem, on, .. } = kind;
+        let insert = async {
+            let query = sqlx::query(COMMAND).bind(TENANT).bind(now).bind(subject(problem, on)).bind(json(kind)?);
+            query.execute(&mut *writer).await
+        };
+        insert.await.map(|done| done.last_insert_rowid()).map_err(failed(DOING, self.path()))
+    }
+}
+
+/// What an internal problem is about, as one text.
+pub(super) fn subject(problem: &str, on: &str) -> String {
+    format!("{problem}/{on}")
+}
+
+/// A word of an enum as serde writes it, without quotes.
+pub(super) fn word<T: Serialize>(value: &T) -> Result<String, sqlx::Error> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(word),
+        Ok(other) => Err(sqlx::Error::Encode(format!("expected one word, got {other}").into())),
+        Err(error) => Err(sqlx::Error::Encode(error.into())),
+    }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// SQLite knows no unsigned numbers; counts of lines never come near the end of the signed ones.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+async fn write_all(writer: &mut SqliteConnection, commit: &Commit<'_>) -> Result<(), sqlx::Error> {
+    // IMMEDIATE: a writer that begins as a reader could fail half-way with "busy".
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let step = commit.step;
+    if let Some(watch) = &step.watch {
+        write_watch(&mut tx, watch, step, commit.source_state).await?;
+        write_windows(&mut tx, watch, &step.windows).await?;
+        write_models(&mut tx, watch, &step.snapshots).await?;
+        write_gaps(&mut tx, watch, &step.gaps).await?;
+    } else if step.carry.is_some() {
+        write_watch(&mut tx, super::NO_WATCH, step, None).await?;
+    }
+    write_incidents(&mut tx, step).await?;
+    for transition in &step.transitions {
+        write_transition(&mut tx, transition).await?;
+    }
+    write_deliveries(&mut tx, commit.deliveries, commit.now).await?;
+    if let Some(id) = step.command_done {
+        sqlx::query(COMMAND_DONE).bind(TENANT).bind(id).execute(&mut *tx).await?;
+    }
+    tx.commit().await
+}
+
+async fn write_watch(
+    tx: &mut SqliteConnection,
+    watch: &str,
+    step: &Step,
+    source_state: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(WATCH).bind(TENANT).bind(watch).bind(step.done_until).bind(source_state);
+    query.bind(step.carry.as_deref()).execute(tx).await?;
+    Ok(())
+}
+
+async fn write_windows(tx: &mut SqliteConnection, watch: &str, windows: &[JudgedWindow]) -> Result<(), sqlx::Error> {
+    let mut known = BTreeSet::new();
+    for judged in windows {
+        if known.insert(judged.group.fingerprint) {
+            let query = sqlx::query(GROUP).bind(TENANT).bind(watch).bind(judged.group.fingerprint.0.cast_signed());
+            query.bind(json(&judged.group.labels)?).execute(&mut *tx).await?;
+        }
+        write_window(tx, watch, judged).await?;
+    }
+    Ok(())
+}
+
+async fn write_window(tx: &mut SqliteConnection, watch: &str, judged: &JudgedWindow) -> Result<(), sqlx::Error> {
+    let JudgedWindow { group, window, judgement, learnt, revision } = judged;
+    let anomalous = match &judgement.anomalous {
+        Some(evidence) => Some(json(&evidence.iter().map(finite_evidence).collect::<Vec<_>>())?),
+        None => None,
+    };
+    let mut query = sqlx::query(WINDOW)
+        .bind(TENANT)
+        .bind(watch)
+        .bind(group.fingerprint.0.cast_signed())
+        .bind(window.range.end)
+        .bind(window.range.start)
+        .bind(revision)
+        .bind(signed(window.lines));
+    for feature in Feature::ALL {
+        query = query.bind(window.features.get(feature));
+    }
+    query
+        .bind(word(&window.coverage.known)?)
+        .bind(signed(window.coverage.seen))
+        .bind(signed(window.coverage.missing))
+        .bind(judgement.score)
+        .bind(judgement.threshold)
+        .bind(anomalous)
+        .bind(learnt)
+        .bind(window.late)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_models(tx: &mut SqliteConnection, watch: &str, models: &[Snapshot]) -> Result<(), sqlx::Error> {
+    for Snapshot { group, until, model } in models {
+        let query = sqlx::query(SNAPSHOT).bind(TENANT).bind(watch).bind(group.0.cast_signed());
+        query.bind(until).bind(model).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+async fn write_gaps(tx: &mut SqliteConnection, watch: &str, gaps: &[Gap]) -> Result<(), sqlx::Error> {
+    for Gap { range, lines, reason } in gaps {
+        let query = sqlx::query(GAP).bind(TENANT).bind(watch).bind(range.start).bind(range.end);
+        query.bind(word(reason)?).bind(lines.map(signed)).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// The incidents of the step, and those that only its transitions name: no transition stands without its incident.
+async fn write_incidents(tx: &mut SqliteConnection, step: &Step) -> Result<(), sqlx::Error> {
+    let listed: BTreeSet<&str> = step.incidents.iter().map(|incident| incident.id.as_str()).collect();
+    let told = step.transitions.iter().map(|transition| &transition.incident);
+    let unlisted = told.filter(|incident| !listed.contains(incident.id.as_str()));
+    for incident in unlisted.chain(&step.incidents) {
+        sqlx::query(INCIDENT)
+            .bind(TENANT)
+            .bind(&incident.id)
+            .bind(incident.group.fingerprint.to_string())
+            .bind(&incident.watch)
+            .bind(&incident.title)
+            .bind(word(&incident.state)?)
+            .bind(word(&incident.severity)?)
+            .bind(incident.started_at)
+            .bind(incident.last_seen)
+            .bind(incident.resolved_at)
+            .bind(json(&finite(incident))?)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_transition(tx: &mut SqliteConnection, transition: &Transition) -> Result<(), sqlx::Error> {
+    let stored = Transition { incident: finite(&transition.incident), ..transition.clone() };
+    sqlx::query(TRANSITION)
+        .bind(TENANT)
+        .bind(&transition.incident.id)
+        .bind(signed(transition.number))
+        .bind(word(&transition.kind)?)
+        .bind(transition.at)
+        .bind(json(&stored)?)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_deliveries(
+    tx: &mut SqliteConnection,
+    deliveries: &[NewDelivery],
+    now: Nanos,
+) -> Result<(), sqlx::Error> {
+    for NewDelivery { receiver, notification } in deliveries {
+        let transition = &notification.transition;
+        sqlx::query(DELIVERY)
+            .bind(TENANT)
+            .bind(&notification.key)
+            .bind(receiver)
+            .bind(&transition.incident.id)
+            .bind(signed(transition.number))
+            .bind(json(&notification.links)?)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// JSON has no infinity and no NaN: they would be written as `null`, and the row could never be read again.
+fn finite(incident: &Incident) -> Incident {
+    let mut incident = incident.clone();
+    incident.rates.iter_mut().for_each(|rate| *rate = clamp(*rate));
+    if let Some(worst) = &mut incident.worst {
+        worst.score = clamp(worst.score);
+        worst.threshold = clamp(worst.threshold);
+        worst.evidence.features.iter_mut().for_each(|evidence| *evidence = finite_evidence(evidence));
+    }
+    incident
+}
+
+fn finite_evidence(evidence: &FeatureEvidence) -> FeatureEvidence {
+    FeatureEvidence {
+        feature: evidence.feature,
+        seen: clamp(evidence.seen),
+        expected: (clamp(evidence.expected.0), clamp(evidence.expected.1)),
+        share: clamp(evidence.share),
+    }
+}
+
+fn clamp(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(f64::MIN, f64::MAX) }
+}
