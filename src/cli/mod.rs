@@ -11,10 +11,14 @@ pub mod print_config;
 pub mod run;
 pub mod scan;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::env::Env;
+use crate::config::{Loaded, Loader, Mistakes};
 
 /// Finds what is not normal in Grafana Loki's logs and turns it into few, well-explained incidents.
 #[derive(Debug, Parser)]
@@ -108,13 +112,63 @@ impl Cli {
     }
 }
 
+impl Common {
+    /// What reads the settings, now and again later.
+    #[must_use]
+    pub fn loader(&self) -> Loader {
+        Loader::new(self.config.clone(), environment())
+    }
+
+    /// The settings; says on standard error where they came from and what may not be meant.
+    ///
+    /// # Errors
+    /// All mistakes in them, as [`Mistakes`].
+    pub fn settings(&self) -> anyhow::Result<Loaded> {
+        let loaded = self.loader().load()?;
+        eprintln!("sigyn: {}", loaded.origin());
+        for note in &loaded.notes {
+            eprintln!("sigyn: note: {note}");
+        }
+        Ok(loaded)
+    }
+}
+
+impl Output {
+    /// The settings with the folder of the state that the arguments name.
+    pub fn apply(&self, loaded: &mut Loaded) {
+        if let Some(folder) = &self.data_dir {
+            loaded.settings.store.data_dir.clone_from(folder);
+        }
+    }
+}
+
 impl Exit {
-    /// Shows an error with all its causes on standard error.
+    /// Shows an error with all its causes on standard error. Mistakes in the settings are wrong usage.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
         eprintln!("sigyn: {error:#}");
-        Self::Failed
+        if error.downcast_ref::<Mistakes>().is_some() { Self::Usage } else { Self::Failed }
     }
+}
+
+/// Writes to standard output. Whoever reads it may go away early (`| head`): that is no failure.
+///
+/// # Errors
+/// When it cannot be written for any other reason.
+pub fn show(text: &str) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// The environment of the process. What is not Unicode comes out changed, and so is refused where it is used.
+fn environment() -> Env {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 impl From<Exit> for ExitCode {

@@ -1,6 +1,8 @@
 //! `sigyn print-config`: the settings in force.
 
-use super::{Common, Exit};
+use crate::config::{DEFAULTS, print};
+
+use super::{Common, Exit, show};
 
 /// Arguments of `sigyn print-config`.
 #[derive(Debug, clap::Args)]
@@ -13,7 +15,10 @@ pub struct Args {
 /// Carries it out.
 ///
 /// # Errors
-/// When it could not be done.
-pub async fn run(_args: &Args, _common: &Common) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+/// The mistakes in the settings.
+pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
+    if args.defaults {
+        return show(DEFAULTS);
+    }
+    show(&print::effective(&common.settings()?))
 }

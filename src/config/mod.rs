@@ -3,6 +3,15 @@
 //! What comes in: `config/sigyn.yaml` (compiled in), a file, the environment. What goes out: [`Settings`], or all
 //! mistakes at once. What never happens here: opening a connection.
 
+pub mod env;
+pub mod load;
+pub mod mistake;
+pub mod print;
+mod tree;
+mod validate;
+pub mod watch;
+mod yaml;
+
 use serde::{Deserialize, Serialize};
 
 use crate::collect::config::{CollectConfig, LokiConfig, WatchConfig};
@@ -13,6 +22,12 @@ use crate::notify::config::NotifyConfig;
 use crate::remediate::config::RemediateConfig;
 use crate::store::config::StoreConfig;
 use crate::telemetry::TelemetryConfig;
+
+pub use load::{Loaded, Loader};
+pub use mistake::{Mistake, Mistakes, Place};
+
+/// The settings file that says what the defaults say, with a comment for every key.
+pub const DEFAULTS: &str = include_str!("../../config/sigyn.yaml");
 
 /// Everything that can be set. The default is `config/sigyn.yaml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
