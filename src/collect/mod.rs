@@ -3,8 +3,16 @@
 //! What comes in: the watches of the settings. What goes out: batches of entries with their exact range and coverage.
 //! What never happens here: judging a line. Only [`client`] knows Loki's JSON.
 
+mod audit;
+pub mod budget;
 pub mod client;
 pub mod config;
+mod learn;
+pub mod ledger;
+pub mod loki;
+pub mod page;
+pub mod query;
+mod read;
 pub mod wire;
 
 use std::future::Future;
@@ -132,6 +140,8 @@ pub enum GapReason {
     FullNanosecond,
     /// Loki refused to answer for the smallest possible range.
     Refused,
+    /// Lines that came late in a range too large to be read again at once; what was read of it stays.
+    TooMany,
 }
 
 /// A range that was left out on purpose, with the exact number of its lines where it could be counted.
