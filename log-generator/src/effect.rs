@@ -221,7 +221,7 @@ impl<'a> Act<'a> {
         let (gauge, phase) = (self.gauge(), self.oom_phase());
         let every = (length / 60).clamp(1, 5);
         let high = f64::from(gauge) >= 2.0 * GAUGE && self.counts();
-        if since % every == 0 && !phase.is_some_and(|phase| phase < self.rest()) {
+        if since % every == 0 && phase.is_none_or(|phase| phase >= self.rest()) {
             let key = match (disk, high) {
                 (true, true) => "disk_high",
                 (true, false) => "disk",

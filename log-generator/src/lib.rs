@@ -39,6 +39,9 @@ mod surprise;
 mod traffic;
 
 // Where the lines go.
+pub mod cli;
+pub mod output;
+pub mod push;
 
 pub use fault::{Benign, BenignKind, Fault, FaultKind, Truth};
 pub use generator::{Generator, Owned, OwnedRecord, Record, Stream};
