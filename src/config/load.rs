@@ -730,8 +730,6 @@ notify: {external_labels: {cluster: eu-1}}
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
         #[test]
         fn any_text_gives_an_answer(text in "\\PC{0,200}", bits in "[-?:,\\[\\]{}#&*!|>'\"%@` \\n\ta-c0-2~.]{0,80}") {
             let _ = load(&text, &[]);
