@@ -3,12 +3,22 @@
 //! What comes in: transitions. What goes out: one request per delivery, rendered and escaped for its receiver. What
 //! never happens here: deciding whether something is an incident; retrying (the outbox does that).
 
+pub mod client;
 pub mod config;
+pub mod escape;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod heartbeat;
+mod links;
+pub mod receiver;
+pub mod render;
 
 use std::future::Future;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use links::links;
 
 use crate::incident::Transition;
 

@@ -1,0 +1,156 @@
+//! Transitions for the tests of messages.
+
+use super::{Links, Notification};
+use crate::collect::{Coverage, Known, Level};
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, Sample};
+use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
+use crate::labels::{Fingerprint, Labels};
+use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
+
+/// 2026-11-20T22:00:00Z.
+pub(crate) const START: Nanos = 1_795_212_000 * SECOND;
+
+fn sample(seconds: i64, level: Level, line: &str) -> Sample {
+    Sample { ts: START + seconds * SECOND, level, line: line.to_owned() }
+}
+
+fn worst(group: Group) -> Anomaly {
+    let feature = |feature, seen, expected, share| FeatureEvidence { feature, seen, expected, share };
+    Anomaly {
+        range: TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE),
+        lines: 1_204,
+        late: false,
+        score: 0.934,
+        threshold: 0.71,
+        evidence: Evidence {
+            features: vec![
+                feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71),
+                feature(Feature::UniqueMessages, 131.0, (20.0, 42.5), 0.19),
+                feature(Feature::Rate, 20.066, (4.0, 9.25), 0.08),
+                feature(Feature::LineLength, 214.4, (80.0, 220.0), 0.02),
+            ],
+            samples: vec![
+                sample(121, Level::Error, "level=error msg=\"payment gateway timeout\" order=<*>"),
+                sample(
+                    122,
+                    Level::Error,
+                    "java.net.SocketTimeoutException: Read timed out\n\tat Pay.call(Pay.java:42)",
+                ),
+                sample(150, Level::Warn, "level=warn msg=\"retrying\" attempt=3"),
+                sample(151, Level::Warn, "level=warn msg=\"retrying\" attempt=4"),
+            ],
+            coverage: Coverage { known: Known::Audited, seen: 1_204, missing: 0 },
+            query: "{service_name=\"cart\"}".to_owned(),
+        },
+        group,
+    }
+}
+
+/// An incident of an ordinary service, just opened.
+pub(crate) fn opened() -> Transition {
+    let labels: Labels = [("service_name", "cart")].into_iter().collect();
+    let group = Group { fingerprint: Fingerprint::of("default", "shop", &labels), labels };
+    let incident = Incident {
+        id: "00c0ffee00c0ffee".to_owned(),
+        worst: Some(worst(group.clone())),
+        group,
+        watch: "shop".to_owned(),
+        labels: [("cluster", "eu-1")].into_iter().collect(),
+        owner: Some("team-shop".to_owned()),
+        runbook_url: Some("https://wiki.example.com/cart?a=1&b=2".to_owned()),
+        state: State::Firing,
+        severity: Severity::Critical,
+        title: "cart: more errors than usual".to_owned(),
+        started_at: START,
+        last_seen: START + 3 * MINUTE,
+        resolved_at: None,
+        windows: 3,
+        lines: 3_412,
+        rates: vec![5.0, 5.5, 4.8, 12.0, 18.4, 20.066],
+        detail: None,
+    };
+    Transition { kind: TransitionKind::Opened, number: 1, at: START + 3 * MINUTE, incident }
+}
+
+/// The same, half an hour later.
+pub(crate) fn continued() -> Transition {
+    let mut transition = opened();
+    transition.kind = TransitionKind::Continued;
+    transition.number = 2;
+    transition.at = START + 33 * MINUTE;
+    transition.incident.last_seen = transition.at;
+    transition.incident.windows = 33;
+    transition.incident.lines = 38_912;
+    transition
+}
+
+/// The same, over.
+pub(crate) fn resolved() -> Transition {
+    let mut transition = continued();
+    transition.kind = TransitionKind::Resolved;
+    transition.number = 3;
+    transition.at = START + 38 * MINUTE;
+    transition.incident.state = State::Resolved;
+    transition.incident.resolved_at = Some(transition.at);
+    transition
+}
+
+/// An incident about sigyn itself.
+pub(crate) fn internal() -> Transition {
+    let mut transition = opened();
+    let labels: Labels = [("service", "sigyn"), ("problem", "loki_unreachable"), ("on", "shop")].into_iter().collect();
+    let incident = &mut transition.incident;
+    incident.group = Group { fingerprint: Fingerprint::of("default", "sigyn", &labels), labels };
+    incident.watch = "sigyn".to_owned();
+    incident.worst = None;
+    incident.rates = Vec::new();
+    incident.severity = Severity::Warning;
+    incident.title = "sigyn: cannot reach Loki".to_owned();
+    incident.detail = Some(
+        "GET http://loki:3100/loki/api/v1/query_range: connection refused; is Loki up, and is loki.url right?"
+            .to_owned(),
+    );
+    (incident.windows, incident.lines) = (0, 0);
+    (incident.owner, incident.runbook_url) = (None, None);
+    transition
+}
+
+/// The same, well again.
+pub(crate) fn internal_resolved() -> Transition {
+    let mut transition = internal();
+    transition.kind = TransitionKind::Resolved;
+    transition.number = 2;
+    transition.incident.state = State::Resolved;
+    transition.incident.resolved_at = Some(transition.incident.last_seen);
+    transition
+}
+
+/// An incident whose log lines and labels want to do harm.
+pub(crate) fn hostile(text: &str) -> Transition {
+    let mut transition = opened();
+    let incident = &mut transition.incident;
+    incident.title = format!("{text}: more errors than usual");
+    incident.group.labels.insert("service_name", text);
+    incident.labels.insert("cluster", text);
+    incident.watch = text.to_owned();
+    incident.owner = Some(text.to_owned());
+    incident.runbook_url = Some(text.to_owned());
+    if let Some(worst) = &mut incident.worst {
+        worst.group = incident.group.clone();
+        worst.evidence.query = incident.group.labels.to_string();
+        worst.evidence.samples = vec![sample(121, Level::Error, text), sample(122, Level::Error, text)];
+    }
+    transition
+}
+
+/// A transition on its way.
+pub(crate) fn notification(transition: Transition, receiver: &str) -> Notification {
+    Notification {
+        key: format!("{}/{}/{receiver}", transition.incident.id, transition.number),
+        links: Links {
+            incident: Some(format!("https://sigyn.example.com/incidents/{}", transition.incident.id)),
+            explore: Some("https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D".to_owned()),
+        },
+        transition,
+    }
+}

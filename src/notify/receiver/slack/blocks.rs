@@ -1,0 +1,413 @@
+//! The layout of a message for Slack: Block Kit, and the plain text that Mattermost and Rocket.Chat show instead.
+//!
+//! What comes in: a [`Notification`]. What goes out: the JSON of an incoming webhook, within Slack's limits. Every text
+//! that is not ours goes through [`escape`].
+
+use serde_json::{Value, json};
+
+use crate::incident::TransitionKind;
+use crate::notify::render::{Message, message};
+use crate::notify::{Notification, escape};
+
+/// Slack: plain text of a header block, docs.slack.dev/reference/block-kit/blocks/header-block.
+const HEADER: usize = 150;
+/// Slack: text of a section block, docs.slack.dev/reference/block-kit/blocks/section-block.
+const SECTION: usize = 3_000;
+/// Slack: blocks in a message, docs.slack.dev/reference/block-kit/blocks.
+const BLOCKS: usize = 50;
+/// Slack advises at most this much `text`, docs.slack.dev/reference/methods/chat.postMessage; Mattermost takes four times as much.
+const TEXT: usize = 4_000;
+
+/// Ours: more reasons than this are noise at night.
+const REASONS: usize = 3;
+/// Ours: log lines in a message.
+const SAMPLES: usize = 3;
+/// Ours: characters of a log line; three of them, escaped to five times their length, fit a section.
+const LINE: usize = 180;
+/// Ours: characters of any other value.
+const VALUE: usize = 240;
+/// Ours: what is wrong with sigyn itself takes more words.
+const DETAIL: usize = 500;
+
+/// The body of a request to an incoming webhook. Mattermost and Rocket.Chat ignore `blocks` and show `text`.
+#[must_use]
+pub fn render_slack(notification: &Notification) -> Value {
+    let said = message(notification);
+    json!({ "text": text(&said), "blocks": blocks(&said), "unfurl_links": false, "unfurl_media": false })
+}
+
+/// The same message as text alone, for a server that refuses blocks.
+#[must_use]
+pub fn render_text(notification: &Notification) -> Value {
+    json!({ "text": text(&message(notification)) })
+}
+
+fn blocks(said: &Message) -> Vec<Value> {
+    let mut blocks = vec![json!({
+        "type": "header",
+        "text": { "type": "plain_text", "text": within(&head(said), HEADER), "emoji": false }
+    })];
+    let rows: Vec<String> = rows(said).into_iter().map(|(label, value)| format!("*{label}* {value}")).collect();
+    blocks.push(section(&rows.join("\n")));
+    blocks.extend(samples(said).map(|lines| section(&lines)));
+    let links = links(said, |label, url| format!("<{}|{label}>", url.replace('&', "&amp;")));
+    if !links.is_empty() {
+        blocks.push(section(&links.join(" · ")));
+    }
+    blocks.push(json!({ "type": "context", "elements": [mrkdwn(&foot(said))] }));
+    blocks.truncate(BLOCKS);
+    blocks
+}
+
+fn text(said: &Message) -> String {
+    let mut lines = vec![head(said)];
+    lines.extend(rows(said).into_iter().map(|(label, value)| format!("{label}: {value}")));
+    lines.extend(samples(said));
+    lines.extend(links(said, |label, url| format!("{label}: {url}")));
+    lines.push(foot(said));
+    fit(&lines)
+}
+
+/// Whole lines only, so that no code block stays open and no link is cut.
+fn fit(lines: &[String]) -> String {
+    let mut out = String::new();
+    for line in lines {
+        if out.chars().count() + line.chars().count() < TEXT {
+            out.push_str(if out.is_empty() { "" } else { "\n" });
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+fn head(said: &Message) -> String {
+    let head = |max| format!("{} {} {}", said.sign(), said.state(), escape::mrkdwn(&said.title, max));
+    // Escaped, a character can become five: cut the title rather than the escapes.
+    let fits = |head: &String| head.chars().count() <= HEADER;
+    [120, 60, 24].map(head).into_iter().find(fits).unwrap_or_else(|| said.state().to_owned())
+}
+
+/// What is said, as pairs of a label of ours and an escaped value.
+fn rows(said: &Message) -> Vec<(&'static str, String)> {
+    let value = |text: &str| escape::mrkdwn(text, VALUE);
+    let mut rows = Vec::new();
+    let with_bars = |mut text: String| {
+        text.extend(said.bars.as_deref().map(|bars| format!(" · {bars}")));
+        text
+    };
+    let size = said.size.as_deref().map(|size| format!(" · {size}")).unwrap_or_default();
+    if said.kind == TransitionKind::Resolved {
+        rows.push(("When", format!("{}{size}", said.when)));
+        rows.extend(said.ended.clone().map(|ended| ("End", ended)));
+        rows.extend(said.reason().map(|reason| ("Worst", escape::mrkdwn(&reason, DETAIL))));
+        return rows;
+    }
+    rows.push(("When", with_bars(format!("{}{size}", said.when))));
+    if said.kind == TransitionKind::Continued {
+        rows.extend(said.reason().map(|reason| ("Worst", escape::mrkdwn(&reason, DETAIL))));
+        return rows;
+    }
+    let labels = said.labels.as_deref().map(|labels| format!(" · {}", value(labels))).unwrap_or_default();
+    rows.push(("Where", format!("{}{labels}", value(&said.place))));
+    for (index, reason) in said.why.iter().take(REASONS).enumerate() {
+        rows.push((
+            if index == 0 { "Why" } else { "and" },
+            format!("{} ({} of the score)", reason.words(), reason.share),
+        ));
+    }
+    rows.extend(said.detail.as_deref().map(|detail| ("Why", escape::mrkdwn(detail, DETAIL))));
+    rows.extend(said.sure().map(|sure| ("How sure", sure)));
+    rows
+}
+
+/// Log lines in a code block, in the first message only.
+fn samples(said: &Message) -> Option<String> {
+    if said.kind != TransitionKind::Opened || said.samples.is_empty() {
+        return None;
+    }
+    let line = |line: &crate::notify::render::Line| format!("{} {}", line.time, escape::mrkdwn_code(&line.text, LINE));
+    let lines: Vec<String> = said.samples.iter().take(SAMPLES).map(line).collect();
+    Some(format!("```\n{}\n```", lines.join("\n")))
+}
+
+fn links(said: &Message, link: impl Fn(&str, &str) -> String) -> Vec<String> {
+    let urls = [
+        ("Incident", said.links.incident.as_deref()),
+        ("Logs in Grafana", said.links.explore.as_deref()),
+        ("Runbook", said.runbook.as_deref()),
+    ];
+    let urls = urls.into_iter().filter_map(|(label, url)| Some(link(label, &escape::url(url?)?)));
+    let owner = said.owner.as_deref().map(|owner| format!("Owner: {}", escape::mrkdwn(owner, 80)));
+    urls.chain(owner).collect()
+}
+
+fn foot(said: &Message) -> String {
+    format!("sigyn · watch {} · incident {}", escape::mrkdwn(&said.watch, 80), escape::mrkdwn(&said.id, 40))
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": mrkdwn(text) })
+}
+
+/// `verbatim`: Slack makes no links and mentions of its own out of the text.
+fn mrkdwn(text: &str) -> Value {
+    json!({ "type": "mrkdwn", "text": within(text, SECTION), "verbatim": true })
+}
+
+/// The limits above leave room, so this cuts nothing unless one of them is changed without thought.
+fn within(text: &str, max: usize) -> String {
+    if text.chars().count() <= max { text.to_owned() } else { text.chars().take(max - 1).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::fixture;
+    use proptest::prelude::*;
+
+    /// The message as a person sees it: blocks, then what others show instead.
+    fn show(transition: crate::incident::Transition) -> String {
+        let body = render_slack(&fixture::notification(transition, "slack"));
+        let blocks: Vec<String> = body["blocks"].as_array().unwrap().iter().map(block).collect();
+        format!("{}\n=====\n{}", blocks.join("\n---\n"), body["text"].as_str().unwrap()).replace('\u{200b}', "·")
+    }
+
+    fn block(block: &Value) -> String {
+        let text = &block["text"]["text"];
+        text.as_str().or_else(|| block["elements"][0]["text"].as_str()).unwrap().to_owned()
+    }
+
+    #[test]
+    fn opened() {
+        insta::assert_snapshot!(show(fixture::opened()), @r#"
+        🔴 CRITICAL cart: more errors than usual
+        ---
+        *When* since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
+        *Where* {service_name="cart"} · cluster=eu-1
+        *Why* errors 48, expected 0 to 3 (71 % of the score)
+        *and* different messages 131, expected 20 to 42.5 (19 % of the score)
+        *and* lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        *How sure* score 0.93, unusual from 0.71 · every line seen, counted exactly
+        ---
+        ```
+        22:02:01Z level=error msg="payment gateway timeout" order=&lt;*&gt;
+        22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
+        22:02:30Z level=warn msg="retrying" attempt=3
+        ```
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
+        ---
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        =====
+        🔴 CRITICAL cart: more errors than usual
+        When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
+        Where: {service_name="cart"} · cluster=eu-1
+        Why: errors 48, expected 0 to 3 (71 % of the score)
+        and: different messages 131, expected 20 to 42.5 (19 % of the score)
+        and: lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly
+        ```
+        22:02:01Z level=error msg="payment gateway timeout" order=&lt;*&gt;
+        22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
+        22:02:30Z level=warn msg="retrying" attempt=3
+        ```
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Runbook: https://wiki.example.com/cart?a=1&b=2
+        Owner: team-shop
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        "#);
+    }
+
+    #[test]
+    fn continued() {
+        insta::assert_snapshot!(show(fixture::continued()), @r"
+        🔴 STILL CRITICAL cart: more errors than usual
+        ---
+        *When* since 2026-11-20T22:00:00Z, 33 minutes so far · 38,912 lines in 33 unusual windows · ▃▃▃▅▇█
+        *Worst* errors 48, expected 0 to 3
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
+        ---
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        =====
+        🔴 STILL CRITICAL cart: more errors than usual
+        When: since 2026-11-20T22:00:00Z, 33 minutes so far · 38,912 lines in 33 unusual windows · ▃▃▃▅▇█
+        Worst: errors 48, expected 0 to 3
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Runbook: https://wiki.example.com/cart?a=1&b=2
+        Owner: team-shop
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        ");
+    }
+
+    #[test]
+    fn resolved() {
+        insta::assert_snapshot!(show(fixture::resolved()), @r"
+        🟢 RESOLVED cart: more errors than usual
+        ---
+        *When* 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows
+        *End* quiet for 5 minutes
+        *Worst* errors 48, expected 0 to 3
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
+        ---
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        =====
+        🟢 RESOLVED cart: more errors than usual
+        When: 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows
+        End: quiet for 5 minutes
+        Worst: errors 48, expected 0 to 3
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Runbook: https://wiki.example.com/cart?a=1&b=2
+        Owner: team-shop
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        ");
+    }
+
+    #[test]
+    fn about_sigyn_itself() {
+        insta::assert_snapshot!(show(fixture::internal()), @r#"
+        🟠 WARNING sigyn: cannot reach Loki
+        ---
+        *When* since 2026-11-20T22:00:00Z, 3 minutes so far
+        *Where* {on="shop", problem="loki_unreachable", service="sigyn"} · cluster=eu-1
+        *Why* GET http:/·/loki:3100/loki/api/v1/query_range: connection refused; is Loki up, and is loki.url right?
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana>
+        ---
+        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        =====
+        🟠 WARNING sigyn: cannot reach Loki
+        When: since 2026-11-20T22:00:00Z, 3 minutes so far
+        Where: {on="shop", problem="loki_unreachable", service="sigyn"} · cluster=eu-1
+        Why: GET http:/·/loki:3100/loki/api/v1/query_range: connection refused; is Loki up, and is loki.url right?
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        "#);
+    }
+
+    #[test]
+    fn hostile() {
+        let text = "<!channel> ``` @all ![x](http://e.vil) <http://e.vil|ok>\n:fire: \u{1b}[31m";
+        insta::assert_snapshot!(show(fixture::hostile(text)), @r#"
+        🔴 CRITICAL &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: : more errors than usual
+        ---
+        *When* since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
+        *Where* {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
+        *Why* errors 48, expected 0 to 3 (71 % of the score)
+        *and* different messages 131, expected 20 to 42.5 (19 % of the score)
+        *and* lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        *How sure* score 0.93, unusual from 0.71 · every line seen, counted exactly
+        ---
+        ```
+        22:02:01Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
+        22:02:02Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
+        ```
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · Owner: &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
+        ---
+        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · incident 00c0ffee00c0ffee
+        =====
+        🔴 CRITICAL &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: : more errors than usual
+        When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
+        Where: {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
+        Why: errors 48, expected 0 to 3 (71 % of the score)
+        and: different messages 131, expected 20 to 42.5 (19 % of the score)
+        and: lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly
+        ```
+        22:02:01Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
+        22:02:02Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
+        ```
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Owner: &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
+        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · incident 00c0ffee00c0ffee
+        "#);
+    }
+
+    #[test]
+    fn the_whole_payload() {
+        let body = render_slack(&fixture::notification(fixture::continued(), "slack"));
+        insta::assert_json_snapshot!(body, @r#"
+        {
+          "blocks": [
+            {
+              "text": {
+                "emoji": false,
+                "text": "🔴 STILL CRITICAL cart: more errors than usual",
+                "type": "plain_text"
+              },
+              "type": "header"
+            },
+            {
+              "text": {
+                "text": "*When* since 2026-11-20T22:00:00Z, 33 minutes so far · 38,912 lines in 33 unusual windows · ▃▃▃▅▇█\n*Worst* errors 48, expected 0 to 3",
+                "type": "mrkdwn",
+                "verbatim": true
+              },
+              "type": "section"
+            },
+            {
+              "text": {
+                "text": "<https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop",
+                "type": "mrkdwn",
+                "verbatim": true
+              },
+              "type": "section"
+            },
+            {
+              "elements": [
+                {
+                  "text": "sigyn · watch shop · incident 00c0ffee00c0ffee",
+                  "type": "mrkdwn",
+                  "verbatim": true
+                }
+              ],
+              "type": "context"
+            }
+          ],
+          "text": "🔴 STILL CRITICAL cart: more errors than usual\nWhen: since 2026-11-20T22:00:00Z, 33 minutes so far · 38,912 lines in 33 unusual windows · ▃▃▃▅▇█\nWorst: errors 48, expected 0 to 3\nIncident: https://sigyn.example.com/incidents/00c0ffee00c0ffee\nLogs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D\nRunbook: https://wiki.example.com/cart?a=1&b=2\nOwner: team-shop\nsigyn · watch shop · incident 00c0ffee00c0ffee",
+          "unfurl_links": false,
+          "unfurl_media": false
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_message_is_at_most_twelve_lines() {
+        let body = render_slack(&fixture::notification(fixture::opened(), "slack"));
+        let shown: Vec<String> = body["blocks"].as_array().unwrap().iter().map(block).collect();
+        let lines = shown.iter().flat_map(|text| text.lines()).filter(|line| *line != "```").count();
+        assert!(lines <= 12, "{lines}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn within_the_limits_whatever_the_lines(piece in "\\PC{1,8}|[<>&@`\n]{1,4}|<!channel>", times in 1usize..20_000) {
+            let text: String = piece.repeat(times).chars().take(100_000).collect();
+            for kind in [TransitionKind::Opened, TransitionKind::Continued, TransitionKind::Resolved] {
+                let mut transition = fixture::hostile(&text);
+                transition.kind = kind;
+                let body = render_slack(&fixture::notification(transition, "slack"));
+                let blocks = body["blocks"].as_array().unwrap();
+                prop_assert!(blocks.len() <= BLOCKS);
+                for one in blocks {
+                    let max = if one["type"] == "header" { HEADER } else { SECTION };
+                    prop_assert!(block(one).chars().count() <= max);
+                    let shown = block(one).replace("<https://", "").replace("<http://", "");
+                    prop_assert!(!shown.contains('<'), "{shown}");
+                    prop_assert!(shown.matches("```").count().is_multiple_of(2));
+                }
+                let text = body["text"].as_str().unwrap();
+                prop_assert!(text.chars().count() <= TEXT && text.matches("```").count().is_multiple_of(2));
+                prop_assert!(body.to_string().len() < 40_000);
+            }
+        }
+    }
+}

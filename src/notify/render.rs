@@ -1,0 +1,412 @@
+//! What a message says, once for all receivers: plain words and numbers from a transition.
+//!
+//! What comes in: a [`Notification`]. What goes out: a [`Message`] of plain text that receivers escape and lay out. No
+//! markup is made here, and nothing is escaped: the text of log lines in it is as hostile as it came.
+
+use super::{Links, Notification};
+use crate::collect::{Coverage, Known};
+use crate::detect::{Anomaly, Feature, FeatureEvidence, Sample};
+use crate::incident::{Incident, Severity, TransitionKind};
+use crate::labels::Labels;
+use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
+
+/// What is said about a transition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Which kind of transition it is.
+    pub kind: TransitionKind,
+    /// How bad the incident is.
+    pub severity: Severity,
+    /// Id of the incident.
+    pub id: String,
+    /// What is wrong, without counts: `cart: more errors than usual`.
+    pub title: String,
+    /// When and how long, in words.
+    pub when: String,
+    /// How much: windows and lines; empty for incidents about sigyn itself.
+    pub size: Option<String>,
+    /// Lines per second as a row of bars, the newest right.
+    pub bars: Option<String>,
+    /// The group's labels as a selector.
+    pub place: String,
+    /// The watch's and the external labels: `cluster=eu-1, team=shop`.
+    pub labels: Option<String>,
+    /// Name of the watch.
+    pub watch: String,
+    /// Why, the strongest reason first.
+    pub why: Vec<Reason>,
+    /// Score and threshold.
+    pub score: Option<String>,
+    /// How much of the worst window was seen.
+    pub coverage: Option<String>,
+    /// Log lines of the worst window.
+    pub samples: Vec<Line>,
+    /// For incidents about sigyn itself: what is wrong and what to do.
+    pub detail: Option<String>,
+    /// How it ended.
+    pub ended: Option<String>,
+    /// Who owns the watch.
+    pub owner: Option<String>,
+    /// Where it is written what to do.
+    pub runbook: Option<String>,
+    /// The query that shows the lines, and the same for a shell.
+    pub query: Option<Query>,
+    /// Where to look further.
+    pub links: Links,
+}
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// What was measured: `errors`.
+    pub what: &'static str,
+    /// What was seen, with its unit.
+    pub seen: String,
+    /// What was expected, with its unit: `0 to 3`.
+    pub expected: String,
+    /// Its share of the score: `71 %`.
+    pub share: String,
+}
+
+impl Reason {
+    /// `errors 48, expected 0 to 3`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{} {}, expected {}", self.what, self.seen, self.expected)
+    }
+}
+
+/// A log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Time of day in UTC, `22:02:01Z`.
+    pub time: String,
+    /// The line, masked, not escaped.
+    pub text: String,
+}
+
+/// A query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// In LogQL.
+    pub logql: String,
+    /// A command that asks Loki.
+    pub logcli: String,
+}
+
+/// Says what a notification has to say.
+#[must_use]
+pub fn message(notification: &Notification) -> Message {
+    let transition = &notification.transition;
+    let incident = &transition.incident;
+    let worst = incident.worst.as_ref();
+    Message {
+        kind: transition.kind,
+        severity: incident.severity,
+        id: incident.id.clone(),
+        title: incident.title.clone(),
+        when: when(incident),
+        size: (incident.windows > 0).then(|| size(incident)),
+        bars: sparkline(&incident.rates),
+        place: incident.group.labels.to_string(),
+        labels: pairs(&incident.labels),
+        watch: incident.watch.clone(),
+        why: worst.map(|worst| worst.evidence.features.iter().map(reason).collect()).unwrap_or_default(),
+        score: worst.map(score),
+        coverage: worst.map(|worst| coverage(&worst.evidence.coverage)),
+        samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
+        detail: incident.detail.clone(),
+        ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
+        owner: incident.owner.clone(),
+        runbook: incident.runbook_url.clone(),
+        query: worst.map(|worst| query(worst, incident)),
+        links: notification.links.clone(),
+    }
+}
+
+impl Message {
+    /// State and severity in one or two words; the colour of a receiver never says more than this.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.kind, self.severity) {
+            (TransitionKind::Resolved, _) => "RESOLVED",
+            (TransitionKind::Opened, Severity::Critical) => "CRITICAL",
+            (TransitionKind::Opened, Severity::Warning) => "WARNING",
+            (TransitionKind::Opened, Severity::Info) => "INFO",
+            (TransitionKind::Continued, Severity::Critical) => "STILL CRITICAL",
+            (TransitionKind::Continued, Severity::Warning) => "STILL WARNING",
+            (TransitionKind::Continued, Severity::Info) => "STILL GOING ON",
+        }
+    }
+
+    /// A coloured sign for the state, always beside its word.
+    #[must_use]
+    pub fn sign(&self) -> char {
+        match (self.kind, self.severity) {
+            (TransitionKind::Resolved, _) => '🟢',
+            (_, Severity::Critical) => '🔴',
+            (_, Severity::Warning) => '🟠',
+            (_, Severity::Info) => '🔵',
+        }
+    }
+
+    /// The strongest reason in words, else the detail.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.why.first().map(Reason::words).or_else(|| self.detail.clone())
+    }
+
+    /// Score and coverage in one line.
+    #[must_use]
+    pub fn sure(&self) -> Option<String> {
+        let parts: Vec<&str> = [&self.score, &self.coverage].into_iter().flatten().map(String::as_str).collect();
+        (!parts.is_empty()).then(|| parts.join(" · "))
+    }
+}
+
+/// `info`, `warning` or `critical`.
+#[must_use]
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// One reason, in words and numbers.
+#[must_use]
+pub fn reason(evidence: &FeatureEvidence) -> Reason {
+    let (what, unit) = match evidence.feature {
+        Feature::LineLength => ("mean line length", " bytes"),
+        Feature::ErrorCount => ("errors", ""),
+        Feature::WarnCount => ("warnings", ""),
+        Feature::UniqueMessages => ("different messages", ""),
+        Feature::Rate => ("lines per second", ""),
+    };
+    let (low, high) = (number(evidence.expected.0), number(evidence.expected.1));
+    Reason {
+        what,
+        seen: format!("{}{unit}", number(evidence.seen)),
+        expected: if low == high { format!("{low}{unit}") } else { format!("{low} to {high}{unit}") },
+        share: format!("{:.0} %", (evidence.share * 100.0).clamp(0.0, 100.0)),
+    }
+}
+
+/// Numbers as people read them: at most two decimals, thousands apart, no zeros at the end.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.decimals$}");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let part = part.trim_end_matches('0');
+    let whole = match thousands(whole) {
+        zero if zero == "-0" && part.is_empty() => "0".to_owned(),
+        whole => whole,
+    };
+    if part.is_empty() { whole } else { format!("{whole}.{part}") }
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(digits: &str) -> String {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+    let mut out = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A count with its word: `1 window`, `3,412 lines`.
+#[must_use]
+pub fn count(n: u64, word: &str) -> String {
+    format!("{} {word}{}", thousands(&n.to_string()), if n == 1 { "" } else { "s" })
+}
+
+/// A length of time in words, its two largest units: `1 hour 20 minutes`.
+#[must_use]
+pub fn duration(length: Nanos) -> String {
+    let seconds = u64::try_from(length.max(0) / SECOND).unwrap_or(0);
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let Some(first) = units.iter().position(|(size, _)| seconds >= *size) else {
+        return "less than a second".to_owned();
+    };
+    let (size, word) = units[first];
+    let big = count(seconds / size, word);
+    match units.get(first + 1).map(|(small, word)| (seconds % size / small, word)) {
+        Some((rest, word)) if rest > 0 => format!("{big} {}", count(rest, word)),
+        _ => big,
+    }
+}
+
+/// A row of bars, scaled from zero to the highest; `None` when there is nothing to compare.
+#[must_use]
+pub fn sparkline(rates: &[f64]) -> Option<String> {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let top = rates.iter().copied().filter(|rate| rate.is_finite()).fold(0.0, f64::max);
+    if rates.len() < 2 || top <= 0.0 {
+        return None;
+    }
+    let bar = |rate: &f64| {
+        let height = if rate.is_finite() { (rate / top).clamp(0.0, 1.0) } else { 0.0 };
+        BARS[((height * 7.0).round() as usize).min(7)]
+    };
+    Some(rates.iter().map(bar).collect())
+}
+
+/// `cluster=eu-1, team=shop`.
+fn pairs(labels: &Labels) -> Option<String> {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    (!pairs.is_empty()).then(|| pairs.join(", "))
+}
+
+fn when(incident: &Incident) -> String {
+    let start = rfc3339(incident.started_at);
+    match incident.resolved_at {
+        None => format!("since {start}, {} so far", duration(incident.last_seen - incident.started_at)),
+        Some(_) => format!(
+            "{start} to {}, {}",
+            rfc3339(incident.last_seen),
+            duration(incident.last_seen - incident.started_at)
+        ),
+    }
+}
+
+fn size(incident: &Incident) -> String {
+    format!("{} in {}", count(incident.lines, "line"), count(incident.windows, "unusual window"))
+}
+
+fn score(worst: &Anomaly) -> String {
+    format!("score {:.2}, unusual from {:.2}", worst.score, worst.threshold)
+}
+
+fn coverage(coverage: &Coverage) -> String {
+    let missing = |share: f64| {
+        format!("{} of {} not seen", number(share * 100.0) + " %", count(coverage.seen + coverage.missing, "line"))
+    };
+    match coverage.known {
+        Known::Audited => "every line seen, counted exactly".to_owned(),
+        Known::Paged => "every line seen".to_owned(),
+        Known::Partial if coverage.missing > 0 => missing(1.0 - coverage.share()),
+        Known::Partial => "some lines were not seen".to_owned(),
+        Known::Unknown => "it is not known how much was seen".to_owned(),
+    }
+}
+
+fn line(sample: &Sample) -> Line {
+    let stamp = rfc3339(sample.ts - sample.ts.rem_euclid(SECOND));
+    let time = stamp.split_once('T').map_or(stamp.as_str(), |(_, time)| time).to_owned();
+    Line { time, text: sample.line.clone() }
+}
+
+/// An incident that was resolved while it was still unusual has expired: that is how the two are told apart.
+fn ended(incident: &Incident) -> String {
+    let Some(end) = incident.resolved_at else { return "over".to_owned() };
+    let quiet = end - incident.last_seen;
+    if quiet > 0 {
+        format!("quiet for {}", duration(quiet))
+    } else if incident.worst.is_some() {
+        "closed while it still went on: what it does now counts as usual".to_owned()
+    } else {
+        "well again".to_owned()
+    }
+}
+
+fn query(worst: &Anomaly, incident: &Incident) -> Query {
+    let logql = worst.evidence.query.clone();
+    let (from, to) = (rfc3339(incident.started_at - MINUTE), rfc3339(incident.last_seen + MINUTE));
+    let logcli = format!("logcli query --from={from} --to={to} --limit=500 {}", shell(&logql));
+    Query { logql, logcli }
+}
+
+/// One word for a POSIX shell.
+fn shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::fixture;
+
+    #[test]
+    fn numbers_are_for_people() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (3.0, "3"),
+            (9.25, "9.25"),
+            (20.066, "20.1"),
+            (214.4, "214"),
+            (1_234_567.0, "1,234,567"),
+            (-1234.4, "-1,234"),
+            (999.9, "1,000"),
+            (-0.001, "0"),
+            (f64::NAN, "unknown"),
+            (f64::INFINITY, "unknown"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_words() {
+        for (seconds, text) in [
+            (0, "less than a second"),
+            (-5, "less than a second"),
+            (1, "1 second"),
+            (60, "1 minute"),
+            (80, "1 minute 20 seconds"),
+            (4_800, "1 hour 20 minutes"),
+            (3_605, "1 hour"),
+            (183_600, "2 days 3 hours"),
+        ] {
+            assert_eq!(duration(seconds * SECOND), text);
+        }
+    }
+
+    #[test]
+    fn bars_start_at_zero() {
+        assert_eq!(sparkline(&[0.0, 1.0, 7.0, f64::NAN]).as_deref(), Some("▁▂█▁"));
+        assert_eq!(sparkline(&[2.0, 2.0]).as_deref(), Some("██"));
+        for nothing in [&[][..], &[1.0], &[0.0, 0.0]] {
+            assert_eq!(sparkline(nothing), None);
+        }
+    }
+
+    #[test]
+    fn coverage_is_honest() {
+        let of = |known, seen, missing| coverage(&Coverage { known, seen, missing });
+        assert_eq!(of(Known::Partial, 90, 10), "10 % of 100 lines not seen");
+        assert_eq!(of(Known::Partial, 90, 0), "some lines were not seen");
+        assert_eq!(of(Known::Unknown, 0, 0), "it is not known how much was seen");
+        assert_eq!(of(Known::Paged, 9, 0), "every line seen");
+    }
+
+    #[test]
+    fn an_end_says_how() {
+        let mut incident = fixture::resolved().incident;
+        assert_eq!(ended(&incident), "quiet for 5 minutes");
+        incident.resolved_at = Some(incident.last_seen);
+        assert_eq!(ended(&incident), "closed while it still went on: what it does now counts as usual");
+        incident.worst = None;
+        assert_eq!(ended(&incident), "well again");
+    }
+
+    #[test]
+    fn a_query_is_one_word_for_the_shell() {
+        let transition = fixture::hostile("it's; rm -rf /\n");
+        let said = message(&fixture::notification(transition, "slack"));
+        insta::assert_snapshot!(said.query.unwrap().logcli, @r#"logcli query --from=2026-11-20T21:59:00Z --to=2026-11-20T22:04:00Z --limit=500 '{service_name="it'\''s; rm -rf /\n"}'"#);
+    }
+}

@@ -1,0 +1,3 @@
+//! What can be done: one file each.
+
+pub mod log;
