@@ -3,7 +3,17 @@
 //! What comes in: entries in the order (time, stream, arrival). What goes out: closed [`Window`]s with a [`Judgement`].
 //! What never happens here: I/O, a clock, unseeded randomness, or learning from the window that is judged.
 
+pub mod calibrate;
 pub mod config;
+pub mod decide;
+pub mod detector;
+pub mod expect;
+pub mod explain;
+pub mod history;
+pub mod level;
+pub mod mask;
+pub mod model;
+pub mod window;
 
 use serde::{Deserialize, Serialize};
 

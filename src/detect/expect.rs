@@ -1,0 +1,365 @@
+//! What is expected of each feature, from the group's past.
+//!
+//! What comes in: the rows of the history. What goes out: for a value, how surprising it is (in nats) and between which
+//! values it was expected. Counts follow a negative binomial law around a band of levels: the levels that blocks of the
+//! past have had, and the recent one, so that a daily rhythm and a slow rise stay inside. Every part is a quantile or a
+//! median, so that one foul stretch does not blind the group.
+
+use super::calibrate::{Tail, quantile};
+use super::history::Row;
+use super::{Feature, config::WindowSpec};
+
+/// Windows of a block: long enough for a level and its spread, short against a daily rhythm.
+pub const BLOCK: usize = 30;
+/// Windows that counts are summed over: one, and a few in a row, for what is too rare to show in one.
+pub const SPANS: [usize; 3] = [1, 3, 10];
+
+/// Something about a window that is not as expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Which feature.
+    pub feature: Feature,
+    /// What was seen; over several windows, the mean of one.
+    pub seen: f64,
+    /// What was expected.
+    pub expected: (f64, f64),
+    /// How surprising it is, in nats.
+    pub surprise: f64,
+}
+
+/// A range of what is expected of every feature.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    counts: Vec<Count>,
+    reals: Vec<Real>,
+}
+
+impl Expectation {
+    /// What the rows, the oldest first, let expect.
+    #[must_use]
+    pub fn fit<'a>(rows: impl Iterator<Item = &'a Row> + Clone, features: &[Feature], window: WindowSpec) -> Self {
+        let timed = matches!(window, WindowSpec::Time(_));
+        let mut counts = Vec::new();
+        let mut reals = Vec::new();
+        for feature in features {
+            match feature {
+                Feature::LineLength => reals.push(Real::fit(rows.clone(), *feature)),
+                Feature::Rate if !timed => reals.push(Real::fit(rows.clone(), *feature)),
+                _ => {
+                    let values: Vec<f64> = rows.clone().map(|row| count_of(row, *feature)).collect();
+                    let spans = if *feature == Feature::UniqueMessages || !timed { 1 } else { SPANS.len() };
+                    counts.extend(SPANS.iter().take(spans).filter_map(|span| Count::fit(&values, *feature, *span)));
+                }
+            }
+        }
+        Self { counts, reals }
+    }
+
+    /// All that is not as expected. `trail` and `recent` hold the rows before this one, the newest first; the trail holds
+    /// all of them, the recent ones are those that were learnt.
+    #[must_use]
+    pub fn findings<'a>(
+        &self,
+        row: &Row,
+        trail: impl Iterator<Item = &'a Row> + Clone,
+        recent: impl Iterator<Item = &'a Row> + Clone,
+    ) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for count in &self.counts {
+            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count_of(row, count.feature)).collect();
+            let latest: Vec<f64> = recent.clone().take(BLOCK).map(|row| count_of(row, count.feature)).collect();
+            if before.len() + 1 == count.span {
+                found.extend(count.finding(count_of(row, count.feature), before.iter().sum(), &latest, row.seconds()));
+            }
+        }
+        for real in &self.reals {
+            found.extend(real.finding(row, recent.clone().take(BLOCK)));
+        }
+        found
+    }
+
+    /// Where a feature's values are expected in one window.
+    #[must_use]
+    pub fn range<'a>(
+        &self,
+        feature: Feature,
+        row: &Row,
+        recent: impl Iterator<Item = &'a Row> + Clone,
+    ) -> Option<(f64, f64)> {
+        if let Some(count) = self.counts.iter().find(|count| count.feature == feature) {
+            let latest: Vec<f64> = recent.take(BLOCK).map(|row| count_of(row, feature)).collect();
+            let scale = if feature == Feature::Rate { row.seconds() } else { 1.0 };
+            let (low, high) = count.range(count.band(&latest));
+            return Some((low / scale, high / scale));
+        }
+        let real = self.reals.iter().find(|real| real.feature == feature)?;
+        Some(real.range(row, recent.take(BLOCK)))
+    }
+}
+
+/// Counts of a window; of the rate, its lines.
+fn count_of(row: &Row, feature: Feature) -> f64 {
+    if feature == Feature::Rate { row.lines().into() } else { row.get(feature).unwrap_or(0.0) }
+}
+
+/// A count summed over `span` windows.
+#[derive(Clone, Debug)]
+struct Count {
+    feature: Feature,
+    span: usize,
+    /// Windows that it is known from.
+    windows: f64,
+    /// Low and high level of blocks, for one window.
+    low: f64,
+    high: f64,
+    /// Variance over mean of the sums.
+    fano: f64,
+    /// Sums beyond these have not been seen but in a few blocks.
+    least: f64,
+    most: f64,
+    tail: Tail,
+}
+
+impl Count {
+    fn fit(values: &[f64], feature: Feature, span: usize) -> Option<Self> {
+        let sums: Vec<f64> = values.rchunks_exact(span).rev().map(|chunk| chunk.iter().sum()).collect();
+        let blocks: Vec<&[f64]> = sums.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).collect();
+        if blocks.is_empty() {
+            return None;
+        }
+        let sorted = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let levels = sorted(values.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).map(mean).collect());
+        // A burst of two stands for what a feature does that has never been seen.
+        let fanos = blocks.iter().filter_map(|block| fano(block)).chain([2.0]);
+        let fano = quantile(&sorted(fanos.collect()), 0.6).max(1.2);
+        let known = (blocks.len() / 32).min(blocks.len() - 1);
+        let fold = |block: &[f64], pick: fn(f64, f64) -> f64, from: f64| block.iter().copied().fold(from, pick);
+        let tops = sorted(blocks.iter().map(|block| fold(block, f64::max, 0.0)).collect());
+        let bottoms = sorted(blocks.iter().map(|block| fold(block, f64::min, f64::MAX)).collect());
+        let mut count = Self {
+            feature,
+            span,
+            windows: values.len() as f64,
+            low: quantile(&levels, 0.1),
+            high: quantile(&levels, 0.9),
+            fano,
+            least: bottoms.get(known).copied().unwrap_or(0.0),
+            most: tops.get(tops.len() - 1 - known).copied().unwrap_or(0.0),
+            tail: Tail::fit(Vec::new(), 1.0, f64::MAX),
+        };
+        let band = count.band(&[]);
+        count.tail = Tail::fit(sums.iter().map(|sum| count.surprise(*sum, band)).collect(), 1.0, f64::MAX);
+        Some(count)
+    }
+
+    /// Low and high mean of the sums, with the recent level inside, and what the estimate may be off.
+    fn band(&self, recent: &[f64]) -> (f64, f64) {
+        let span = self.span as f64;
+        let level = if recent.len() > BLOCK / 3 { Some(mean(recent)) } else { None };
+        let low = level.map_or(self.low, |level| level.min(self.low));
+        let high = level.map_or(self.high, |level| level.max(self.high));
+        let off = |mean: f64| (self.fano * mean / BLOCK as f64).sqrt();
+        let (low, high) = ((low - off(low)).max(0.0), high + off(high) + 0.5 / self.windows);
+        (low * span, high * span)
+    }
+
+    fn surprise(&self, sum: f64, (low, high): (f64, f64)) -> f64 {
+        if sum > high {
+            -upper_tail(sum, high, self.fano)
+        } else if sum < low {
+            -lower_tail(sum, low, self.fano)
+        } else {
+            0.0
+        }
+    }
+
+    fn finding(&self, now: f64, before: f64, recent: &[f64], seconds: f64) -> Option<Finding> {
+        let sum = now + before;
+        let span = self.span as f64;
+        let band = self.band(recent);
+        let up = sum > band.1;
+        // What is over must not be told again because it is still in the sum.
+        let going_on = if up { now * span > band.1 } else { now * span < band.0 };
+        let unseen = if up { sum > self.most } else { sum < self.least };
+        if !going_on || !unseen || !self.matters(sum, band, up) {
+            return None;
+        }
+        let surprise = self.tail.surprise(self.surprise(sum, band));
+        if surprise <= 0.0 {
+            return None;
+        }
+        let scale = if self.feature == Feature::Rate { span * seconds } else { span };
+        let (low, high) = self.range(band);
+        Some(Finding { feature: self.feature, seen: sum / scale, expected: (low / scale, high / scale), surprise })
+    }
+
+    /// Whether the difference is big enough for anybody to care.
+    fn matters(&self, sum: f64, (low, high): (f64, f64), up: bool) -> bool {
+        match (self.feature, up) {
+            (Feature::ErrorCount, true) => sum >= high + 3.0,
+            (Feature::WarnCount, true) => sum >= 2.0 * high + 5.0,
+            (Feature::UniqueMessages, true) => sum >= 1.5 * high + 5.0,
+            (Feature::Rate, true) => sum >= 2.0 * high + 20.0,
+            (Feature::Rate, false) => sum <= 0.5 * low && low >= 5.0,
+            _ => false,
+        }
+    }
+
+    /// Sums that are ordinary: all but one in a hundred.
+    fn range(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        let limit = -(200f64.ln());
+        let outside = |sum: f64| upper_tail(sum, high, self.fano) < limit;
+        let (mut from, mut to) = (high.floor(), high.floor() + 1.0);
+        while !outside(to) && to < 1e12 {
+            to = 2.0 * to + 1.0;
+        }
+        while to - from > 1.0 {
+            let middle = ((from + to) / 2.0).floor();
+            if outside(middle) { to = middle } else { from = middle }
+        }
+        let (mut under, mut over) = (-1.0, low.ceil());
+        while over - under > 1.0 {
+            let middle = ((under + over) / 2.0).floor();
+            if lower_tail(middle, low, self.fano) < limit { under = middle } else { over = middle }
+        }
+        (over.max(0.0), from)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Variance over mean; `None` of zeros.
+fn fano(values: &[f64]) -> Option<f64> {
+    let mean = mean(values);
+    let variance =
+        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len().saturating_sub(1).max(1) as f64;
+    if mean > 0.0 { Some(variance / mean) } else { None }
+}
+
+/// ln P(X >= x) of a negative binomial with this mean and variance over mean, for x over the mean: the probability of x
+/// itself times the geometric series that bounds what follows.
+fn upper_tail(x: f64, mean: f64, fano: f64) -> f64 {
+    let size = mean / (fano - 1.0);
+    let ratio = (x + size) / (x + 1.0) * (1.0 - 1.0 / fano);
+    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
+}
+
+/// ln P(X <= x), for x under the mean.
+fn lower_tail(x: f64, mean: f64, fano: f64) -> f64 {
+    let size = mean / (fano - 1.0);
+    let ratio = x / ((x - 1.0 + size).max(1e-9) * (1.0 - 1.0 / fano));
+    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
+}
+
+fn ln_pmf(x: f64, mean: f64, fano: f64) -> f64 {
+    let size = (mean / (fano - 1.0)).max(1e-9);
+    ln_gamma(x + size) - ln_gamma(size) - ln_gamma(x + 1.0) - size * fano.ln() + x * (1.0 - 1.0 / fano).ln()
+}
+
+/// ln of the gamma function for positive numbers: Stirling's series from 7 on, shifted there (Abramowitz, Stegun 6.1.41).
+fn ln_gamma(x: f64) -> f64 {
+    let (mut x, mut shift) = (x, 0.0);
+    while x < 7.0 {
+        shift -= x.ln();
+        x += 1.0;
+    }
+    let inverse = 1.0 / x;
+    let square = inverse * inverse;
+    let series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)));
+    shift + (x - 0.5) * x.ln() - x + 0.918_938_533_204_672_8 + series
+}
+
+/// A measure that is no count: line length, and the rate of windows of lines, on a logarithmic scale.
+#[derive(Clone, Debug)]
+struct Real {
+    feature: Feature,
+    centre: f64,
+    /// Spread of the measure itself, and of the mean of one line.
+    spread: f64,
+    line_spread: f64,
+    least: f64,
+    most: f64,
+    tail: Tail,
+}
+
+impl Real {
+    fn fit<'a>(rows: impl Iterator<Item = &'a Row> + Clone, feature: Feature) -> Self {
+        let points: Vec<(f64, f64)> =
+            rows.filter_map(|row| Some((log_of(row, feature)?, f64::from(row.lines())))).collect();
+        let sorted = |values: &mut dyn Iterator<Item = f64>| {
+            let mut values: Vec<f64> = values.collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let values = sorted(&mut points.iter().map(|point| point.0));
+        let centre = quantile(&values, 0.5);
+        let usual = quantile(&sorted(&mut points.iter().map(|point| point.1)), 0.5);
+        // 0.68: the share of a normal law within one standard deviation.
+        let spread = quantile(&sorted(&mut points.iter().filter(|p| p.1 >= usual).map(|p| (p.0 - centre).abs())), 0.68);
+        let line_spread = quantile(&sorted(&mut points.iter().map(|p| (p.0 - centre).abs() * p.1.sqrt())), 0.68);
+        let blocks: Vec<&[(f64, f64)]> = points.rchunks(BLOCK).collect();
+        let known = blocks.len() / 32;
+        let ends = |pick: fn(f64, f64) -> f64, from: f64| {
+            sorted(&mut blocks.iter().map(|block| block.iter().map(|point| point.0).fold(from, pick)))
+        };
+        let tops = ends(f64::max, f64::MIN);
+        let mut real = Self {
+            feature,
+            centre,
+            spread,
+            line_spread,
+            least: ends(f64::min, f64::MAX).get(known).copied().unwrap_or(0.0),
+            most: tops.len().checked_sub(known + 1).and_then(|at| tops.get(at)).copied().unwrap_or(0.0),
+            tail: Tail::fit(Vec::new(), 1.0, f64::MAX),
+        };
+        let surprises = points.iter().map(|point| 1.5 * (point.0 - centre).abs() / real.sigma(point.1)).collect();
+        real.tail = Tail::fit(surprises, 1.0, f64::MAX);
+        real
+    }
+
+    /// Spread of a window of so many lines; 0.05: nobody cares for a change of a twentieth.
+    fn sigma(&self, lines: f64) -> f64 {
+        self.spread.max(self.line_spread / lines.max(1.0).sqrt()).max(0.05)
+    }
+
+    fn centre<'a>(&self, recent: impl Iterator<Item = &'a Row>) -> (f64, f64) {
+        let mut values: Vec<f64> = recent.filter_map(|row| log_of(row, self.feature)).collect();
+        values.sort_by(f64::total_cmp);
+        let level = if values.len() > BLOCK / 3 { quantile(&values, 0.5) } else { self.centre };
+        (level.min(self.centre), level.max(self.centre))
+    }
+
+    fn range<'a>(&self, row: &Row, recent: impl Iterator<Item = &'a Row>) -> (f64, f64) {
+        let (low, high) = self.centre(recent);
+        let sigma = 3.0 * self.sigma(row.lines().into());
+        ((low - sigma).exp(), (high + sigma).exp())
+    }
+
+    fn finding<'a>(&self, row: &Row, recent: impl Iterator<Item = &'a Row> + Clone) -> Option<Finding> {
+        let value = log_of(row, self.feature)?;
+        let (low, high) = self.centre(recent.clone());
+        let off = (value - high).max(low - value);
+        // A mean of less than ten lines says little; a change of less than a third nobody cares for.
+        let unseen = if value > high { value > self.most } else { value < self.least };
+        let least = if self.feature == Feature::Rate { 3f64.ln() } else { 0.3 };
+        if row.lines() < 10 || off < least || !unseen {
+            return None;
+        }
+        let surprise = self.tail.surprise(1.5 * off / self.sigma(row.lines().into()));
+        let seen = row.get(self.feature)?;
+        if surprise > 0.0 {
+            Some(Finding { feature: self.feature, seen, expected: self.range(row, recent), surprise })
+        } else {
+            None
+        }
+    }
+}
+
+fn log_of(row: &Row, feature: Feature) -> Option<f64> {
+    row.get(feature).filter(|value| *value > 0.0).map(f64::ln)
+}

@@ -1,0 +1,109 @@
+//! Why a window is anomalous, in numbers and in words.
+//!
+//! What comes in: findings with their shares. What goes out: evidence by falling share, and plain English. No log text
+//! and no label goes through here.
+
+use super::{Feature, FeatureEvidence};
+
+/// What is wrong, with numbers: `errors 48, expected 0 to 3; rate 3.1 lines/s, expected 11 to 19`. Only features outside
+/// their range are named, the first three; when there are none, the one with the greatest share.
+#[must_use]
+pub fn reason(evidence: &[FeatureEvidence]) -> String {
+    let outside: Vec<&FeatureEvidence> = evidence.iter().filter(|one| is_outside(one)).take(3).collect();
+    let told = if outside.is_empty() { evidence.iter().take(1).collect() } else { outside };
+    let parts: Vec<String> = told.into_iter().map(part).collect();
+    parts.join("; ")
+}
+
+/// What is wrong in a few words without counts, such as `more errors than usual` or `gone silent`.
+#[must_use]
+pub fn headline(evidence: &[FeatureEvidence]) -> String {
+    let Some(first) = evidence.iter().find(|one| is_outside(one)).or(evidence.first()) else {
+        return "unusual lines".to_owned();
+    };
+    let up = first.seen > first.expected.1;
+    let down = first.seen < first.expected.0;
+    let text = match first.feature {
+        Feature::LineLength if up => "longer lines than usual",
+        Feature::LineLength if down => "shorter lines than usual",
+        Feature::ErrorCount if up && first.expected.1 < 1.0 => "errors where there were none",
+        Feature::ErrorCount if up => "more errors than usual",
+        Feature::WarnCount if up && first.expected.1 < 1.0 => "warnings where there were none",
+        Feature::WarnCount if up => "more warnings than usual",
+        Feature::UniqueMessages if up => "more kinds of lines than usual",
+        Feature::UniqueMessages if down => "fewer kinds of lines than usual",
+        Feature::Rate if first.seen == 0.0 && down => "gone silent",
+        Feature::Rate if up => "more lines than usual",
+        Feature::Rate if down => "fewer lines than usual",
+        _ => "an unusual mix of lines",
+    };
+    text.to_owned()
+}
+
+fn is_outside(one: &FeatureEvidence) -> bool {
+    one.seen < one.expected.0 || one.seen > one.expected.1
+}
+
+fn part(one: &FeatureEvidence) -> String {
+    let (name, unit) = match one.feature {
+        Feature::LineLength => ("line length", " bytes"),
+        Feature::ErrorCount => ("errors", ""),
+        Feature::WarnCount => ("warnings", ""),
+        Feature::UniqueMessages => ("different messages", ""),
+        Feature::Rate => ("rate", " lines/s"),
+    };
+    let (low, high) = (number(one.expected.0), number(one.expected.1));
+    let range = if low == high { low } else { format!("{low} to {high}") };
+    format!("{name} {}{unit}, expected {range}", number(one.seen))
+}
+
+/// Three figures are enough: `0.033`, `3.1`, `48`, `1250`.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 10.0 || size == 0.0 => 0,
+        size if size >= 0.1 => 1,
+        size if size >= 0.01 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(feature: Feature, seen: f64, expected: (f64, f64)) -> FeatureEvidence {
+        FeatureEvidence { feature, seen, expected, share: 0.5 }
+    }
+
+    #[test]
+    fn reasons_are_plain() {
+        let all = [
+            evidence(Feature::ErrorCount, 48.0, (0.0, 3.0)),
+            evidence(Feature::Rate, 3.05, (11.0, 19.2)),
+            evidence(Feature::WarnCount, 1.0, (0.0, 3.0)),
+        ];
+        insta::assert_snapshot!(reason(&all), @"errors 48, expected 0 to 3; rate 3 lines/s, expected 11 to 19");
+        let rest =
+            [evidence(Feature::LineLength, 812.4, (96.0, 140.0)), evidence(Feature::UniqueMessages, 9.0, (0.0, 0.0))];
+        insta::assert_snapshot!(reason(&rest), @"line length 812 bytes, expected 96 to 140; different messages 9, expected 0");
+        assert_eq!(reason(&[]), "");
+    }
+
+    #[test]
+    fn headlines_name_the_direction() {
+        for (feature, seen, expected, text) in [
+            (Feature::ErrorCount, 48.0, (0.0, 3.0), "more errors than usual"),
+            (Feature::ErrorCount, 48.0, (0.0, 0.0), "errors where there were none"),
+            (Feature::Rate, 0.0, (0.2, 3.0), "gone silent"),
+            (Feature::Rate, 0.1, (0.2, 3.0), "fewer lines than usual"),
+            (Feature::Rate, 9.0, (0.2, 3.0), "more lines than usual"),
+            (Feature::LineLength, 9.0, (0.2, 3.0), "longer lines than usual"),
+            (Feature::LineLength, 1.0, (0.2, 3.0), "an unusual mix of lines"),
+        ] {
+            assert_eq!(headline(&[evidence(feature, seen, expected)]), text);
+        }
+        assert_eq!(headline(&[]), "unusual lines");
+    }
+}
