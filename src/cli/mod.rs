@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod incident;
 pub mod once;
+pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;

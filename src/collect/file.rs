@@ -25,8 +25,10 @@ use crate::time::{Nanos, SECOND, TimeRange};
 /// What a file's lines look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// A log: the whole line is the entry.
+    /// Five columns when all of the first lines have them, else a log.
     #[default]
+    Auto,
+    /// A log: the whole line is the entry.
     Plain,
     /// Five columns with tabs between: nanoseconds, label, group, stream, line. Label and group are not looked at.
     Tsv5,
@@ -314,19 +316,24 @@ impl Parser {
     fn new(config: &FileConfig, head: &[u8], modified: Option<Nanos>, name: &str) -> Result<Self, SourceError> {
         let lines = || head.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let mut stamper = None;
-        let (timing, first) = match config.format {
+        let format = match config.format {
+            Format::Auto if lines().next().is_some() && lines().all(looks_like_columns) => Format::Tsv5,
+            Format::Auto => Format::Plain,
+            named => named,
+        };
+        let (timing, first) = match format {
             Format::Tsv5 => (Timing::Column, first_column(lines().next(), name)?),
-            Format::Plain => {
+            Format::Auto | Format::Plain => {
                 stamper = Stamper::find(lines(), modified);
                 let first = stamper.clone().and_then(|mut stamper| lines().find_map(|line| stamper.read(line)));
                 let timing = stamper.as_ref().map_or(Timing::Counted, |stamper| Timing::Stamped(stamper.form()));
                 (timing, first.unwrap_or(0))
             }
         };
-        let names = match config.format {
+        let names = match format {
             Format::Tsv5 => Names::new("stream"),
             // As Promtail labels a file's stream.
-            Format::Plain => Names::only("filename", &config.path.display().to_string()),
+            Format::Auto | Format::Plain => Names::only("filename", &config.path.display().to_string()),
         };
         Ok(Self { timing, stamper, order: Order::new(first), names, counts: Counts::default() })
     }
@@ -392,6 +399,11 @@ fn columns(line: &[u8]) -> Option<(Nanos, &[u8], usize)> {
         stamp = stamp.checked_mul(10)?.checked_add(i64::from(value))?;
     }
     Some((stamp, line.get(group + 1..stream)?, stream + 1))
+}
+
+/// Whether a line is most likely one of five columns: nanoseconds have 19 digits from 2001 on.
+fn looks_like_columns(line: &[u8]) -> bool {
+    columns(line).is_some() && line.get(19) == Some(&b'\t')
 }
 
 fn first_column(line: Option<&[u8]>, name: &str) -> Result<Nanos, SourceError> {
@@ -632,6 +644,15 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(ts, stream, text)| (ts, stream.to_owned(), text.to_owned())));
         assert_eq!(file.counts(), Counts { lines: 4, late: 1, malformed: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn five_columns_are_found_unasked() {
+        let timing = |text: &str| of(text.as_bytes(), Format::Auto).unwrap().timing();
+        assert_eq!(timing("1795212001000000000\t0\t-\tcart\tx\n"), Timing::Column);
+        assert_eq!(timing("1795212001000000000\t0\t-\tcart\tx\ny\n"), Timing::Stamped(Form::Epoch));
+        assert_eq!(timing("17\t0\t-\tcart\tx\n"), Timing::Counted);
+        assert_eq!(timing(""), Timing::Counted);
     }
 
     #[test]

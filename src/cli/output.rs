@@ -1,0 +1,735 @@
+//! What commands show of their findings, as text for people or as JSON lines.
+//!
+//! What comes in: the engine's steps. What goes out: standard output, at once. What never happens here: a control
+//! character of a log line reaching a terminal; anything but results on standard output in the JSON form, where each
+//! line is one object, `"type"` first: `anomaly` and `incident` as they happen, one last `summary`.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use owo_colors::{OwoColorize, Style};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Format;
+use crate::collect::{Coverage, Level};
+use crate::detect::{Anomaly, FeatureEvidence, Sample};
+use crate::engine::Step;
+use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
+use crate::labels::{Fingerprint, Labels};
+use crate::notify::render::{count, duration, number, reason, sparkline};
+use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
+
+/// Shows findings.
+pub struct Printer<W: Write> {
+    out: W,
+    format: Format,
+    colour: bool,
+    counted: bool,
+    bar: Option<ProgressBar>,
+    tally: Tally,
+}
+
+/// What was shown so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Closed windows, whether judged or learnt; each once, also when it grew.
+    pub windows: u64,
+    /// Windows that are not normal.
+    pub anomalies: u64,
+    /// Incidents that were opened.
+    pub incidents: u64,
+    /// Incidents that were resolved.
+    pub resolved: u64,
+}
+
+impl Printer<io::Stdout> {
+    /// Shows on standard output: in colours only when that is a terminal and `NO_COLOR` is not set.
+    #[must_use]
+    pub fn stdout(format: Format) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colour = format == Format::Text && io::stdout().is_terminal() && !plain;
+        Self::new(io::stdout(), format, colour)
+    }
+}
+
+impl<W: Write> Printer<W> {
+    /// Shows on `out`; for tests and for streams of one's own.
+    pub fn new(out: W, format: Format, colour: bool) -> Self {
+        Self { out, format, colour, counted: false, bar: None, tally: Tally::default() }
+    }
+
+    /// From now on times are numbers of lines: the n-th line lies n seconds after 1970.
+    pub fn count_lines(&mut self) {
+        self.counted = true;
+    }
+
+    /// Draws a progress bar on standard error, when that is a terminal, and keeps it out of the results' way.
+    /// `total`: bytes; `None` draws a spinner.
+    pub fn progress(&mut self, total: Option<u64>) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
+        let template = match total {
+            Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "{spinner} {bytes} {bytes_per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        self.bar = Some(bar.clone());
+        bar
+    }
+
+    /// What was shown so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The stream that was written to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    /// All that a step found, in the order of time. For people, the window that opens an incident is not told twice.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn step(&mut self, step: &Step) -> io::Result<()> {
+        self.tally.windows += step.windows.iter().filter(|row| row.revision == 0).count() as u64;
+        let anomalies = step.anomalies.iter().map(|anomaly| (anomaly.range.end, Finding::Window(anomaly)));
+        let changes = step.transitions.iter().map(|transition| (transition.at, Finding::Incident(transition)));
+        let mut findings: Vec<(Nanos, Finding<'_>)> = anomalies.chain(changes).collect();
+        findings.sort_by_key(|(at, _)| *at);
+        for (_, finding) in findings {
+            match finding {
+                Finding::Window(anomaly) if self.format == Format::Text && opens(step, anomaly) => {
+                    self.tally.anomalies += 1;
+                }
+                Finding::Window(anomaly) => self.anomaly(anomaly)?,
+                Finding::Incident(transition) => self.transition(transition)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A window that is not normal.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn anomaly(&mut self, anomaly: &Anomaly) -> io::Result<()> {
+        self.tally.anomalies += 1;
+        match self.format {
+            Format::Json => self.json(&AnomalyLine::new(anomaly, self.counted)),
+            Format::Text => {
+                let text = format!(
+                    "{}  anomaly   {}  {}",
+                    self.moment(anomaly.range.start),
+                    clean(&place(&anomaly.group.labels)),
+                    self.paint(why(&anomaly.evidence.features), Style::new().dimmed()),
+                );
+                self.put(&text)
+            }
+        }
+    }
+
+    /// An incident that opened, goes on, or is over.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn transition(&mut self, transition: &Transition) -> io::Result<()> {
+        match transition.kind {
+            TransitionKind::Opened => self.tally.incidents += 1,
+            TransitionKind::Resolved => self.tally.resolved += 1,
+            TransitionKind::Continued => {}
+        }
+        match self.format {
+            Format::Json => self.json(&IncidentLine::new(transition)),
+            Format::Text => {
+                let text = self.block(transition);
+                self.put(&text)
+            }
+        }
+    }
+
+    /// A remark: what was learnt, which mode this is. In the JSON form it goes to standard error.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn note(&mut self, text: impl Display) -> io::Result<()> {
+        let text = clean(&text.to_string()).into_owned();
+        if self.format == Format::Json {
+            let say = || eprintln!("{text}");
+            self.bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
+            return Ok(());
+        }
+        let text = self.paint(text, Style::new().cyan());
+        self.put(&text)
+    }
+
+    /// The last line: how much was read and found, how fast. `extra` comes after the fields that all commands have.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn summary(&mut self, lines: u64, meter: &Meter, extra: Map<String, Value>) -> io::Result<()> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let Tally { windows, anomalies, incidents, .. } = self.tally;
+        let used = meter.read();
+        let summary = SummaryLine {
+            r#type: "summary",
+            lines,
+            windows,
+            anomalies,
+            incidents,
+            seconds: used.seconds,
+            lines_per_second: per(lines, used.seconds),
+            cpu_seconds: used.cpu_seconds,
+            lines_per_cpu_second: used.cpu_seconds.map(|seconds| per(lines, seconds)),
+            peak_rss_bytes: used.peak_rss_bytes,
+            extra,
+        };
+        match self.format {
+            Format::Json => self.json(&summary),
+            Format::Text => self.put(&summary.words(self.tally.incidents.saturating_sub(self.tally.resolved))),
+        }
+    }
+
+    fn block(&self, transition: &Transition) -> String {
+        let Transition { kind, incident, at, .. } = transition;
+        let (sign, word, style) = match (kind, incident.severity) {
+            (TransitionKind::Resolved, _) => ('○', "over", Style::new().green()),
+            (TransitionKind::Opened, Severity::Critical) => ('●', "critical", Style::new().red().bold()),
+            (TransitionKind::Opened, Severity::Warning) => ('●', "warning", Style::new().yellow().bold()),
+            (TransitionKind::Opened, Severity::Info) => ('●', "info", Style::new().blue().bold()),
+            (TransitionKind::Continued, _) => ('◐', "goes on", Style::new().yellow()),
+        };
+        let from = if *kind == TransitionKind::Opened { incident.started_at } else { *at };
+        let bars = sparkline(&incident.rates).map(|bars| format!("  {bars}")).unwrap_or_default();
+        let mut text = format!(
+            "{}  {}  {}{bars}",
+            self.moment(from),
+            self.paint(format!("{sign} {word:<8}"), style),
+            self.paint(clean(&incident.title), Style::new().bold()),
+        );
+        if *kind == TransitionKind::Resolved {
+            let size = format!("{} in {}", count(incident.lines, "line"), count(incident.windows, "unusual window"));
+            text.push_str(&format!("\n{INDENT}{}, {size}", self.length(incident)));
+            return text;
+        }
+        if let Some(detail) = &incident.detail {
+            text.push_str(&format!("\n{INDENT}{}", clean(detail)));
+        }
+        if let Some(worst) = &incident.worst {
+            let reasons = worst.evidence.features.iter().filter(|evidence| evidence.share >= 0.05).take(3);
+            for evidence in reasons {
+                text.push_str(&format!("\n{INDENT}{} ({})", reason(evidence).words(), reason(evidence).share));
+            }
+            for sample in &worst.evidence.samples {
+                text.push_str(&format!("\n{INDENT}{}", self.sample(sample)));
+            }
+        }
+        text
+    }
+
+    fn sample(&self, sample: &Sample) -> String {
+        let style = match sample.level {
+            Level::Error | Level::Critical => Style::new().red(),
+            Level::Warn => Style::new().yellow(),
+            _ => Style::new().dimmed(),
+        };
+        format!("│ {}", self.paint(clean(&sample.line), style))
+    }
+
+    /// From the first sign to the last, in time or in lines.
+    fn length(&self, incident: &Incident) -> String {
+        let length = incident.last_seen - incident.started_at;
+        if self.counted { count(u64::try_from(length / SECOND + 1).unwrap_or(0), "line") } else { duration(length) }
+    }
+
+    /// `2026-11-20 22:00:01` in UTC, or `line 17`.
+    fn moment(&self, at: Nanos) -> String {
+        if self.counted {
+            return format!("line {:<14}", at / SECOND);
+        }
+        rfc3339(at - at.rem_euclid(SECOND)).replacen('T', " ", 1).trim_end_matches('Z').to_owned()
+    }
+
+    fn paint(&self, text: impl Display, style: Style) -> String {
+        if self.colour { text.style(style).to_string() } else { text.to_string() }
+    }
+
+    fn json(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string(line)?;
+        self.put(&text)
+    }
+
+    /// One write a finding, so that it is seen at once and never torn.
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        let out = &mut self.out;
+        let mut write = || {
+            out.write_all(format!("{text}\n").as_bytes())?;
+            out.flush()
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+enum Finding<'a> {
+    Window(&'a Anomaly),
+    Incident(&'a Transition),
+}
+
+/// Whether an incident opens with this window.
+fn opens(step: &Step, anomaly: &Anomaly) -> bool {
+    step.transitions.iter().any(|transition| {
+        let incident = &transition.incident;
+        transition.kind == TransitionKind::Opened
+            && incident.group.fingerprint == anomaly.group.fingerprint
+            && incident.started_at == anomaly.range.start
+    })
+}
+
+/// Under the words, behind the time.
+const INDENT: &str = "                     ";
+
+/// The values of a group's labels.
+fn place(labels: &Labels) -> String {
+    let values: Vec<&str> = labels.iter().map(|(_, value)| value).collect();
+    if values.is_empty() { "all".to_owned() } else { values.join("/") }
+}
+
+/// The strongest reason in words.
+fn why(features: &[FeatureEvidence]) -> String {
+    features.first().map_or_else(|| "not like the windows before".to_owned(), |first| reason(first).words())
+}
+
+fn per(lines: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { (lines as f64 / seconds).round() } else { 0.0 }
+}
+
+/// Text from strangers, made harmless for a terminal: control characters (escape sequences begin with one) and those
+/// that turn the direction of writing are shown as their code.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let bad = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if bad(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+#[derive(Serialize)]
+struct AnomalyLine<'a> {
+    r#type: &'static str,
+    start: String,
+    end: String,
+    start_ns: Nanos,
+    end_ns: Nanos,
+    /// First and last line, where lines are counted for want of time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    between: Option<(Nanos, Nanos)>,
+    group: &'a Labels,
+    fingerprint: Fingerprint,
+    lines: u64,
+    late: bool,
+    score: f64,
+    threshold: f64,
+    reason: String,
+    features: &'a [FeatureEvidence],
+    samples: &'a [Sample],
+    coverage: Coverage,
+    query: &'a str,
+}
+
+impl<'a> AnomalyLine<'a> {
+    fn new(anomaly: &'a Anomaly, counted: bool) -> Self {
+        let TimeRange { start, end } = anomaly.range;
+        Self {
+            r#type: "anomaly",
+            start: rfc3339(start),
+            end: rfc3339(end),
+            start_ns: start,
+            end_ns: end,
+            between: counted.then_some((start / SECOND, (end - 1) / SECOND)),
+            group: &anomaly.group.labels,
+            fingerprint: anomaly.group.fingerprint,
+            lines: anomaly.lines,
+            late: anomaly.late,
+            score: anomaly.score,
+            threshold: anomaly.threshold,
+            reason: why(&anomaly.evidence.features),
+            features: &anomaly.evidence.features,
+            samples: &anomaly.evidence.samples,
+            coverage: anomaly.evidence.coverage,
+            query: &anomaly.evidence.query,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct IncidentLine<'a> {
+    r#type: &'static str,
+    transition: TransitionKind,
+    id: &'a str,
+    number: u64,
+    at: String,
+    at_ns: Nanos,
+    title: &'a str,
+    severity: Severity,
+    state: State,
+    watch: &'a str,
+    group: &'a Labels,
+    labels: &'a Labels,
+    started_at: String,
+    last_seen: String,
+    resolved_at: Option<String>,
+    started_at_ns: Nanos,
+    last_seen_ns: Nanos,
+    windows: u64,
+    lines: u64,
+    reason: Option<String>,
+    features: &'a [FeatureEvidence],
+    samples: &'a [Sample],
+    rates: &'a [f64],
+    query: Option<&'a str>,
+}
+
+impl<'a> IncidentLine<'a> {
+    fn new(transition: &'a Transition) -> Self {
+        let incident = &transition.incident;
+        let evidence = incident.worst.as_ref().map(|worst| &worst.evidence);
+        let reason = evidence.map(|evidence| why(&evidence.features));
+        Self {
+            r#type: "incident",
+            transition: transition.kind,
+            id: &incident.id,
+            number: transition.number,
+            at: rfc3339(transition.at),
+            at_ns: transition.at,
+            title: &incident.title,
+            severity: incident.severity,
+            state: incident.state,
+            watch: &incident.watch,
+            group: &incident.group.labels,
+            labels: &incident.labels,
+            started_at: rfc3339(incident.started_at),
+            last_seen: rfc3339(incident.last_seen),
+            resolved_at: incident.resolved_at.map(rfc3339),
+            started_at_ns: incident.started_at,
+            last_seen_ns: incident.last_seen,
+            windows: incident.windows,
+            lines: incident.lines,
+            reason: reason.or_else(|| incident.detail.clone()),
+            features: evidence.map_or(&[], |evidence| &evidence.features),
+            samples: evidence.map_or(&[], |evidence| &evidence.samples),
+            rates: &incident.rates,
+            query: evidence.map(|evidence| evidence.query.as_str()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    r#type: &'static str,
+    lines: u64,
+    windows: u64,
+    anomalies: u64,
+    incidents: u64,
+    seconds: f64,
+    lines_per_second: f64,
+    cpu_seconds: Option<f64>,
+    lines_per_cpu_second: Option<f64>,
+    peak_rss_bytes: Option<u64>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+impl SummaryLine {
+    fn words(&self, open: u64) -> String {
+        let open = if open > 0 { format!(" ({open} still open at the end)") } else { String::new() };
+        let anomalies = if self.anomalies == 1 {
+            "1 anomaly".to_owned()
+        } else {
+            format!("{} anomalies", number(self.anomalies as f64))
+        };
+        let found = format!(
+            "{} in {}: {anomalies}, {}{open}",
+            count(self.lines, "line"),
+            count(self.windows, "window"),
+            count(self.incidents, "incident"),
+        );
+        let peak = self.peak_rss_bytes.map(|bytes| format!(", peak memory {} MB", number(bytes as f64 / 1e6)));
+        format!(
+            "{found}\n{} s, {} lines/s{}",
+            number(self.seconds),
+            number(self.lines_per_second),
+            peak.unwrap_or_default(),
+        )
+    }
+}
+
+/// Measures what a command uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter {
+    started: Instant,
+}
+
+/// What a command has used so far; `None` where the system does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Used {
+    /// By the wall clock.
+    pub seconds: f64,
+    /// Of all processors together, in this process.
+    pub cpu_seconds: Option<f64>,
+    /// The most memory it ever had.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Meter {
+    /// Starts the clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "measures how long the command took; no result depends on it")]
+    pub fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// What was used since.
+    #[must_use]
+    pub fn read(&self) -> Used {
+        Used { seconds: self.started.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds(), peak_rss_bytes: peak_rss() }
+    }
+}
+
+/// `VmHWM` of proc(5).
+fn peak_rss() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kilobytes.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|size| size * 1024)
+}
+
+/// CPU time of the process: to 10 ms from `/proc/self/stat` (a tick is 1/100 s on every Linux that is seen), finer from
+/// the threads' own clocks, which leave out threads that have ended.
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    let coarse = (ticks()? + ticks()?) / 100.0;
+    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+    let fine: f64 = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .sum();
+    let fine = fine / 1e9;
+    Some(if (coarse - fine).abs() < 0.05 { fine } else { coarse })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::Known;
+    use crate::detect::{Evidence, Feature, Group};
+    use crate::time::MINUTE;
+
+    const START: Nanos = 1_795_212_000 * SECOND;
+
+    fn anomaly() -> Anomaly {
+        let labels: Labels = [("service_name", "cart")].into_iter().collect();
+        let sample =
+            |second: Nanos, level, line: &str| Sample { ts: START + second * SECOND, level, line: line.to_owned() };
+        Anomaly {
+            group: Group { fingerprint: Fingerprint(0x1234), labels },
+            range: TimeRange::new(START, START + MINUTE),
+            lines: 3412,
+            late: false,
+            score: 0.8125,
+            threshold: 0.625,
+            evidence: Evidence {
+                features: vec![
+                    FeatureEvidence { feature: Feature::ErrorCount, seen: 48.0, expected: (0.0, 3.0), share: 0.75 },
+                    FeatureEvidence { feature: Feature::Rate, seen: 56.9, expected: (10.0, 20.5), share: 0.25 },
+                ],
+                samples: vec![
+                    sample(1, Level::Error, "ERROR db \u{1b}[2Jrefused\r"),
+                    sample(2, Level::Info, "INFO caf\u{e9}\t\u{202e}up"),
+                ],
+                coverage: Coverage { known: Known::Audited, seen: 3412, missing: 0 },
+                query: r#"{service_name="cart"}"#.to_owned(),
+            },
+        }
+    }
+
+    fn transition(kind: TransitionKind) -> Transition {
+        let worst = anomaly();
+        let resolved = kind == TransitionKind::Resolved;
+        Transition {
+            kind,
+            number: 1,
+            at: START + if resolved { 8 } else { 1 } * MINUTE,
+            incident: Incident {
+                id: "00c0ffee00c0ffee".to_owned(),
+                group: worst.group.clone(),
+                watch: "scan".to_owned(),
+                labels: Labels::new(),
+                owner: None,
+                runbook_url: None,
+                state: if resolved { State::Resolved } else { State::Firing },
+                severity: Severity::Warning,
+                title: "cart: more errors than usual".to_owned(),
+                started_at: START,
+                last_seen: START + if resolved { 3 } else { 1 } * MINUTE,
+                resolved_at: resolved.then_some(START + 8 * MINUTE),
+                windows: 3,
+                lines: 9000,
+                worst: Some(worst),
+                rates: vec![10.0, 12.0, 11.0, 57.0],
+                detail: None,
+            },
+        }
+    }
+
+    fn show(format: Format, colour: bool, show: impl FnOnce(&mut Printer<Vec<u8>>) -> io::Result<()>) -> String {
+        let mut printer = Printer::new(Vec::new(), format, colour);
+        show(&mut printer).unwrap();
+        String::from_utf8(printer.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        let text = show(Format::Text, false, |printer| {
+            printer.note("windows of 1m")?;
+            printer.anomaly(&anomaly())?;
+            printer.transition(&transition(TransitionKind::Opened))?;
+            printer.transition(&transition(TransitionKind::Continued))?;
+            printer.transition(&transition(TransitionKind::Resolved))
+        });
+        insta::assert_snapshot!(text, @r"
+        windows of 1m
+        2026-11-20 22:00:00  anomaly   cart  errors 48, expected 0 to 3
+        2026-11-20 22:00:00  ● warning   cart: more errors than usual  ▂▂▂█
+                             errors 48, expected 0 to 3 (75 %)
+                             lines per second 56.9, expected 10 to 20.5 (25 %)
+                             │ ERROR db \u{1b}[2Jrefused\u{d}
+                             │ INFO café	\u{202e}up
+        2026-11-20 22:01:00  ◐ goes on   cart: more errors than usual  ▂▂▂█
+                             errors 48, expected 0 to 3 (75 %)
+                             lines per second 56.9, expected 10 to 20.5 (25 %)
+                             │ ERROR db \u{1b}[2Jrefused\u{d}
+                             │ INFO café	\u{202e}up
+        2026-11-20 22:08:00  ○ over      cart: more errors than usual  ▂▂▂█
+                             3 minutes, 9,000 lines in 3 unusual windows
+        ");
+    }
+
+    #[test]
+    fn a_step_is_told_in_the_order_of_time() {
+        let later = Anomaly { range: TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE), ..anomaly() };
+        let step = Step {
+            anomalies: vec![anomaly(), later],
+            transitions: vec![transition(TransitionKind::Opened)],
+            ..Step::default()
+        };
+        let kinds = |format, word: &str| {
+            let text = show(format, false, |printer| {
+                printer.step(&step)?;
+                assert_eq!(printer.tally(), Tally { anomalies: 2, incidents: 1, ..Tally::default() });
+                Ok(())
+            });
+            text.lines().map(|line| line.contains(word)).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(Format::Json, r#""type":"incident""#), [false, true, false]);
+        assert_eq!(kinds(Format::Text, "anomaly"), [false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn lines_are_counted_where_there_is_no_time() {
+        let mut counted = anomaly();
+        counted.range = TimeRange::new(21 * SECOND, 40 * SECOND + 1);
+        let show = |format| {
+            show(format, false, |printer| {
+                printer.count_lines();
+                printer.anomaly(&counted)
+            })
+        };
+        insta::assert_snapshot!(show(Format::Text), @"line 21              anomaly   cart  errors 48, expected 0 to 3");
+        assert!(show(Format::Json).contains(r#""between":[21,40]"#));
+    }
+
+    #[test]
+    fn colours_are_asked_for() {
+        let text = show(Format::Text, true, |printer| printer.transition(&transition(TransitionKind::Opened)));
+        assert!(text.contains("\u{1b}[33;1m●"), "{text:?}");
+        assert!(!text.contains("\u{1b}[2J"), "a line must not clear the screen: {text:?}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_type_first() {
+        let text = show(Format::Json, false, |printer| {
+            printer.note("not shown here")?;
+            printer.anomaly(&anomaly())?;
+            printer.transition(&transition(TransitionKind::Opened))
+        });
+        insta::assert_snapshot!(text.replace('\u{202e}', "<RLO>"), @r#"
+        {"type":"anomaly","start":"2026-11-20T22:00:00Z","end":"2026-11-20T22:01:00Z","start_ns":1795212000000000000,"end_ns":1795212060000000000,"group":{"service_name":"cart"},"fingerprint":"v1:0000000000001234","lines":3412,"late":false,"score":0.8125,"threshold":0.625,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"coverage":{"known":"audited","seen":3412,"missing":0},"query":"{service_name=\"cart\"}"}
+        {"type":"incident","transition":"opened","id":"00c0ffee00c0ffee","number":1,"at":"2026-11-20T22:01:00Z","at_ns":1795212060000000000,"title":"cart: more errors than usual","severity":"warning","state":"firing","watch":"scan","group":{"service_name":"cart"},"labels":{},"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:01:00Z","resolved_at":null,"started_at_ns":1795212000000000000,"last_seen_ns":1795212060000000000,"windows":3,"lines":9000,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"rates":[10.0,12.0,11.0,57.0],"query":"{service_name=\"cart\"}"}
+        "#);
+    }
+
+    #[test]
+    fn the_summary_has_its_fields_and_those_of_the_command() {
+        let extra: Map<String, Value> = [("planted".to_owned(), Value::from(12))].into_iter().collect();
+        let text = show(Format::Json, false, |printer| {
+            printer.anomaly(&anomaly())?;
+            printer.transition(&transition(TransitionKind::Opened))?;
+            printer.summary(3412, &Meter::start(), extra)
+        });
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.starts_with(r#"{"type":"summary","lines":3412,"windows":0,"anomalies":1,"incidents":1,"#),
+            "{last}"
+        );
+        let summary: Value = serde_json::from_str(last).unwrap();
+        assert_eq!(summary["planted"], 12);
+        assert!(summary["lines_per_second"].as_f64().unwrap() > 0.0);
+        if cfg!(target_os = "linux") {
+            assert!(summary["peak_rss_bytes"].as_u64().unwrap() > 1_000_000);
+            assert!(summary["cpu_seconds"].as_f64().unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn the_summary_in_words() {
+        let summary = SummaryLine {
+            r#type: "summary",
+            lines: 125_942,
+            windows: 2160,
+            anomalies: 1,
+            incidents: 3,
+            seconds: 0.15,
+            lines_per_second: 839_613.0,
+            cpu_seconds: None,
+            lines_per_cpu_second: None,
+            peak_rss_bytes: Some(21_300_000),
+            extra: Map::new(),
+        };
+        insta::assert_snapshot!(summary.words(1), @"
+        125,942 lines in 2,160 windows: 1 anomaly, 3 incidents (1 still open at the end)
+        0.15 s, 839,613 lines/s, peak memory 21.3 MB
+        ");
+    }
+}
