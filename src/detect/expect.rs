@@ -11,8 +11,12 @@ use super::{Feature, config::WindowSpec};
 
 /// Windows of a block: long enough for a level and its spread, short against a daily rhythm.
 pub const BLOCK: usize = 30;
+/// As many of the newest learnt windows are needed to judge one.
+pub const RECENT: usize = BLOCK + SKIP;
 /// Windows that counts are summed over: one, and a few in a row, for what is too rare to show in one.
-pub const SPANS: [usize; 3] = [1, 3, 10];
+pub const SPANS: [usize; 4] = [1, 3, 10, 30];
+/// The newest windows may be the onset of what is to be found, so the recent level is taken from those before them.
+const SKIP: usize = 10;
 
 /// Something about a window that is not as expected.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +52,14 @@ impl Expectation {
                 _ => {
                     let values: Vec<f64> = rows.clone().map(|row| count_of(row, *feature)).collect();
                     let spans = if *feature == Feature::UniqueMessages || !timed { 1 } else { SPANS.len() };
-                    counts.extend(SPANS.iter().take(spans).filter_map(|span| Count::fit(&values, *feature, *span)));
+                    counts.extend(
+                        SPANS.iter().take(spans).filter_map(|span| Count::fit(&values, *feature, *span, false)),
+                    );
+                    if matches!(feature, Feature::ErrorCount | Feature::WarnCount) {
+                        let values: Vec<f64> = values.iter().map(|value| value.min(1.0)).collect();
+                        counts
+                            .extend(SPANS.iter().skip(1).filter_map(|span| Count::fit(&values, *feature, *span, true)));
+                    }
                 }
             }
         }
@@ -66,14 +77,14 @@ impl Expectation {
     ) -> Vec<Finding> {
         let mut found = Vec::new();
         for count in &self.counts {
-            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count_of(row, count.feature)).collect();
-            let latest: Vec<f64> = recent.clone().take(BLOCK).map(|row| count_of(row, count.feature)).collect();
+            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count.value(row)).collect();
+            let latest: Vec<f64> = recent.clone().skip(SKIP).map(|row| count.value(row)).collect();
             if before.len() + 1 == count.span {
-                found.extend(count.finding(count_of(row, count.feature), before.iter().sum(), &latest, row.seconds()));
+                found.extend(count.finding(count.value(row), before.iter().sum(), &latest, row.seconds()));
             }
         }
         for real in &self.reals {
-            found.extend(real.finding(row, recent.clone().take(BLOCK)));
+            found.extend(real.finding(row, recent.clone().skip(SKIP)));
         }
         found
     }
@@ -87,13 +98,13 @@ impl Expectation {
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Option<(f64, f64)> {
         if let Some(count) = self.counts.iter().find(|count| count.feature == feature) {
-            let latest: Vec<f64> = recent.take(BLOCK).map(|row| count_of(row, feature)).collect();
+            let latest: Vec<f64> = recent.skip(SKIP).map(|row| count_of(row, feature)).collect();
             let scale = if feature == Feature::Rate { row.seconds() } else { 1.0 };
             let (low, high) = count.range(count.band(&latest));
             return Some((low / scale, high / scale));
         }
         let real = self.reals.iter().find(|real| real.feature == feature)?;
-        Some(real.range(row, recent.take(BLOCK)))
+        Some(real.range(row, recent.skip(SKIP)))
     }
 }
 
@@ -107,6 +118,8 @@ fn count_of(row: &Row, feature: Feature) -> f64 {
 struct Count {
     feature: Feature,
     span: usize,
+    /// Whether windows are counted that have any, not how many they have: a rare thing that comes again and again.
+    presence: bool,
     /// Windows that it is known from.
     windows: f64,
     /// Low and high level of blocks, for one window.
@@ -121,7 +134,7 @@ struct Count {
 }
 
 impl Count {
-    fn fit(values: &[f64], feature: Feature, span: usize) -> Option<Self> {
+    fn fit(values: &[f64], feature: Feature, span: usize, presence: bool) -> Option<Self> {
         let sums: Vec<f64> = values.rchunks_exact(span).rev().map(|chunk| chunk.iter().sum()).collect();
         let blocks: Vec<&[f64]> = sums.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).collect();
         if blocks.is_empty() {
@@ -133,7 +146,7 @@ impl Count {
         };
         let levels = sorted(values.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).map(mean).collect());
         // A burst of two stands for what a feature does that has never been seen.
-        let fanos = blocks.iter().filter_map(|block| fano(block)).chain([2.0]);
+        let fanos = blocks.iter().filter_map(|block| fano(block)).chain([if presence { 1.2 } else { 2.0 }]);
         let fano = quantile(&sorted(fanos.collect()), 0.6).max(1.2);
         let known = (blocks.len() / 32).min(blocks.len() - 1);
         let fold = |block: &[f64], pick: fn(f64, f64) -> f64, from: f64| block.iter().copied().fold(from, pick);
@@ -142,6 +155,7 @@ impl Count {
         let mut count = Self {
             feature,
             span,
+            presence,
             windows: values.len() as f64,
             low: quantile(&levels, 0.1),
             high: quantile(&levels, 0.9),
@@ -153,6 +167,11 @@ impl Count {
         let band = count.band(&[]);
         count.tail = Tail::fit(sums.iter().map(|sum| count.surprise(*sum, band)).collect(), 1.0, f64::MAX);
         Some(count)
+    }
+
+    fn value(&self, row: &Row) -> f64 {
+        let count = count_of(row, self.feature);
+        if self.presence { count.min(1.0) } else { count }
     }
 
     /// Low and high mean of the sums, with the recent level inside, and what the estimate may be off.
@@ -199,6 +218,7 @@ impl Count {
     /// Whether the difference is big enough for anybody to care.
     fn matters(&self, sum: f64, (low, high): (f64, f64), up: bool) -> bool {
         match (self.feature, up) {
+            (Feature::WarnCount, true) if self.presence => sum >= high + 3.0,
             (Feature::ErrorCount, true) => sum >= high + 3.0,
             (Feature::WarnCount, true) => sum >= 2.0 * high + 5.0,
             (Feature::UniqueMessages, true) => sum >= 1.5 * high + 5.0,
@@ -249,11 +269,15 @@ fn upper_tail(x: f64, mean: f64, fano: f64) -> f64 {
     if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
 }
 
-/// ln P(X <= x), for x under the mean.
+/// ln P(X <= x), for x under the mean: lines come in bursts of about `fano`, and the bursts follow Poisson's law. A
+/// negative binomial would find silence far too surprising.
 fn lower_tail(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = mean / (fano - 1.0);
-    let ratio = x / ((x - 1.0 + size).max(1e-9) * (1.0 - 1.0 / fano));
-    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
+    let (bursts, usual) = (x / fano, mean / fano);
+    let ratio = bursts / usual;
+    if ratio >= 1.0 {
+        return 0.0;
+    }
+    (bursts * usual.ln() - usual - ln_gamma(bursts + 1.0) - (1.0 - ratio).ln()).min(0.0)
 }
 
 fn ln_pmf(x: f64, mean: f64, fano: f64) -> f64 {

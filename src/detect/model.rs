@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::{Tail, needed};
 use super::config::DetectConfig;
 use super::detector::{Isolation, features, mix};
-use super::expect::{BLOCK, Expectation, SPANS};
+use super::expect::{Expectation, RECENT, SPANS};
 use super::history::{History, Row};
 use super::{Detector, FeatureEvidence, Judgement, Score, Window, decide};
 use crate::labels::Fingerprint;
@@ -80,7 +80,7 @@ impl Model {
             return Judgement::default();
         };
         let row = self.isolation.history().row(window);
-        let recent = self.isolation.history().newest(BLOCK);
+        let recent = self.isolation.history().newest(RECENT);
         let findings = expectation.findings(&row, self.trail.iter(), recent.clone());
         let verdict = decide::weigh(&findings, self.tail.surprise(score.value), &score.shares);
         let (value, threshold) = decide::scores(&verdict, self.needed);
