@@ -52,6 +52,8 @@ pub(crate) fn streams(groups: &[Group<'_>], categorized: bool, dropped: &[&str])
     }
     out.push(b']');
     stats(&mut out, lines, text);
+    // Loki ends streams with a line break, samples without.
+    out.push(b'\n');
     Body { json: out, lines, encoded }
 }
 
@@ -130,7 +132,6 @@ fn stats(out: &mut Vec<u8>, lines: usize, bytes: usize) {
         out,
         r#","stats":{{"summary":{{"bytesProcessedPerSecond":0,"linesProcessedPerSecond":0,"totalBytesProcessed":{bytes},"totalLinesProcessed":{lines},"execTime":0.001,"queueTime":0,"subqueries":0,"totalEntriesReturned":{lines},"splits":0,"shards":0,"totalPostFilterLines":{lines},"totalStructuredMetadataBytesProcessed":0}},"querier":{{"store":{{}}}},"ingester":{{"totalReached":1,"store":{{}}}},"cache":{{}},"index":{{}}}}}}}}"#
     );
-    out.push(b'\n');
 }
 
 fn metadata(out: &mut Vec<u8>, meta: &Pairs, dropped: &[&str]) {

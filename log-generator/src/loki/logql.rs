@@ -639,3 +639,100 @@ fn missing_paren(pattern: &str) -> bool {
     }
     depth > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn error(text: &str) -> String {
+        parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn what_is_read() {
+        for text in [
+            r#"{a="b"}"#,
+            r#"{ a = "b" , c!="d", e=~"f.*", g!~`h\d`, } |= "x" != "y" |~ "z" !~ `w`"#,
+            r#"{a="b"} | detected_level="error" and x!="y" or z=~"1|2""#,
+            r#"{a="b"} | drop detected_level, pod |= "x""#,
+            r#"{a="\"\\\n\u00e9\x41"}"#,
+            r#"sum(count_over_time({a="b"}[5m]))"#,
+            r#"sum by (a, b) (count_over_time({a="b"} |= "x" [1h30m]))"#,
+            r#"sum(count_over_time({a="b"}[5m] |= "x")) by (a)"#,
+            r#"count_over_time({a="b"}[999999999ns])"#,
+            r#"rate({a="b"}[1m])"#,
+            r#"sum(count_over_time({a="b"}[1m])) or vector(0)"#,
+        ] {
+            assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_a_real_loki() {
+        for text in [
+            r#"{a="b"} | json"#,
+            r#"{a="b"} | logfmt | level="error""#,
+            r#"{a="b"} | size > 5"#,
+            r#"{a="b"} | size == 5"#,
+            r#"{a="b"} |> "<_>""#,
+            r#"topk(1, rate({a="b"}[1m]))"#,
+            r#"sum(sum(count_over_time({a="b"}[1m])))"#,
+            r#"sum without (a) (count_over_time({a="b"}[1m]))"#,
+            r#"sum(count_over_time({a="b"}[1m] offset 5m))"#,
+            r#"sum(count_over_time({a="b"}[1m])) / 2"#,
+            "1+1",
+        ] {
+            assert!(matches!(parse(text), Err(Error::Unsupported(_))), "{text}: {:?}", parse(text));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_and_where() {
+        assert_eq!(error(r#"{a="b"#), "parse error at line 1, col 4: literal not terminated");
+        assert_eq!(error("{a="), "parse error at line 1, col 4: syntax error: unexpected $end, expecting STRING");
+        assert_eq!(error("{a=\"b\"}\n}"), "parse error at line 2, col 1: syntax error: unexpected }");
+        assert!(error(r#"{a=""}"#).starts_with("parse error : queries require at least one"));
+        assert!(
+            error(r#"{a="b"} |~ "a{2,1}""#).contains("error parsing regexp"),
+            "{}",
+            error(r#"{a="b"} |~ "a{2,1}""#)
+        );
+        assert!(error("sum(count_over_time({a=\"b\"}[x]))").contains("expecting DURATION"));
+    }
+
+    #[test]
+    fn labels_of_a_push() {
+        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+        assert_eq!(parse_labels(r#"{b="x", a="\"y\"",}"#), Ok(vec![pair("a", "\"y\""), pair("b", "x")]));
+        assert_eq!(parse_labels("{}"), Ok(Vec::new()));
+        assert!(parse_labels(r#"{a="x"} more"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered_without_panic(text in ".{0,60}") {
+            let _ = (parse(&text), parse_labels(&text), parse_selector(&text));
+        }
+
+        #[test]
+        fn pieces_in_any_order_are_answered_without_panic(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "a", "=", "=~", "!=", "\"x\"", "`y`", "\"", "\\", "|", "|=", "|~", "or", "and", ",", "sum",
+                "by", "(", ")", "count_over_time", "[", "]", "5m", "offset", "vector", "0", " ", "ü", "\n", "drop", "(?P<",
+            ]), 0..25)
+        ) {
+            let text = pieces.concat();
+            let _ = (parse(&text), parse_labels(&text));
+        }
+
+        /// What is quoted is read back as it was.
+        #[test]
+        fn strings_go_there_and_back(value in "[^\\x00-\\x1f\\x7f]{1,20}") {
+            let text = format!("{{a={value:?}}}");
+            prop_assume!(!text.contains("\\u{") && !text.contains("\\'"));
+            let labels = parse_labels(&text);
+            prop_assert_eq!(labels, Ok(vec![("a".to_owned(), value)]));
+        }
+    }
+}

@@ -8,6 +8,8 @@
 mod answer;
 mod api;
 mod clock;
+#[cfg(test)]
+mod contract;
 mod fault;
 mod http;
 mod level;
