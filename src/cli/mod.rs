@@ -11,6 +11,7 @@ pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;
+pub mod text;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
     /// Settings file; without it ./sigyn.yaml when that exists, else the built-in defaults
-    #[arg(long, global = true, env = "SIGYN_CONFIG", value_name = "PATH")]
+    #[arg(long, global = true, env = "SIGYN_CONFIG", hide_env_values = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
 }
 
