@@ -45,6 +45,12 @@ impl Clock {
         }
     }
 
+    /// Seconds of the log's time in one of the wall clock.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.fast.as_ref().map_or(1.0, |fast| fast.speed)
+    }
+
     /// How long to wait by the wall clock for `span` of the log's time to pass.
     #[must_use]
     pub fn wall(&self, span: Duration) -> Duration {

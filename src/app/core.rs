@@ -42,12 +42,16 @@ impl EngineHandle {
             while let Some(ask) = inbox.blocking_recv() {
                 // Whoever asked may have gone: at stop that is no fault.
                 match ask {
-                    Ask::Step(input, answer) => drop(answer.send(engine.step(*input))),
+                    Ask::Step(input, answer) => {
+                        let _ = answer.send(engine.step(*input));
+                    }
                     Ask::Restore(watch, stored, answer) => {
                         engine.restore(&watch, *stored);
-                        drop(answer.send(()));
+                        let _ = answer.send(());
                     }
-                    Ask::Snapshots(watch, answer) => drop(answer.send(engine.snapshots(&watch))),
+                    Ask::Snapshots(watch, answer) => {
+                        let _ = answer.send(engine.snapshots(&watch));
+                    }
                 }
             }
         };

@@ -1,5 +1,6 @@
 //! Reads one watch: source → engine → store, again and again, until told to stop.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::time::{MINUTE, Nanos, TimeRange, rfc3339};
 
 /// Failures in a row after which an audit is given up: its range counts as paged, not as confirmed.
 const AUDIT_TRIES: u32 = 3;
+
+/// Counts asked for after one batch; what is still wished then is asked for after the next.
+const MAX_ANSWERS: u32 = 100;
 
 /// A watch that could not be read for this long is an incident of sigyn itself.
 const UNREACHABLE_AFTER: Nanos = 2 * MINUTE;
@@ -76,12 +80,7 @@ pub struct Report {
 
 impl<S: Source> Reader<S> {
     /// A reader, and where its progress can be seen.
-    pub fn new(
-        watch: Arc<str>,
-        source: S,
-        core: Core,
-        until: Until,
-    ) -> (Self, tokio::sync::watch::Receiver<Progress>) {
+    pub fn new(watch: Arc<str>, source: S, core: Core, until: Until) -> (Self, tokio::sync::watch::Receiver<Progress>) {
         let (progress, seen) = tokio::sync::watch::channel(Progress::default());
         (Self { watch, source, core, until, progress, ill: Ill::default(), audits_failed: 0, lines: 0 }, seen)
     }
@@ -146,10 +145,13 @@ impl<S: Source> Reader<S> {
         self.answer(&step).await
     }
 
-    /// Answers the engine's wishes for exact counts.
+    /// Answers the engine's wishes for exact counts, also those that follow from the answers.
     async fn answer(&mut self, step: &Step) -> bool {
-        for range in &step.audits {
-            let batch = match self.source.audit(*range).await {
+        let mut wishes: VecDeque<TimeRange> = step.audits.iter().copied().collect();
+        let mut answered = 0;
+        while let Some(range) = wishes.pop_front().filter(|_| answered < MAX_ANSWERS) {
+            answered += 1;
+            let batch = match self.source.audit(range).await {
                 Ok(batch) => {
                     self.audits_failed = 0;
                     batch
@@ -160,13 +162,12 @@ impl<S: Source> Reader<S> {
                     if self.audits_failed < AUDIT_TRIES {
                         return true;
                     }
-                    self.uncounted(*range)
+                    self.uncounted(range)
                 }
             };
             let state = self.source.state();
-            if self.core.feed(Input::Batch(batch), state).await.is_none() {
-                return false;
-            }
+            let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
+            wishes = step.audits.into();
         }
         true
     }
@@ -194,8 +195,10 @@ impl<S: Source> Reader<S> {
         if std::mem::take(&mut self.ill.unreachable) {
             self.core.report("loki_unreachable", &self.watch, false, "Loki can be read again".to_owned()).await;
         }
-        if purpose == Purpose::Judge && (lag > LAG_AFTER) != self.ill.lag && !(LAG_AFTER / 2..=LAG_AFTER).contains(&lag) {
-            self.ill.lag = lag > LAG_AFTER;
+        // In simulated time the reader is as far behind as it would be in real time, not more.
+        let limit = (LAG_AFTER as f64 * self.core.clock.speed()) as Nanos;
+        if purpose == Purpose::Judge && (lag > limit) != self.ill.lag && !(limit / 2..=limit).contains(&lag) {
+            self.ill.lag = lag > limit;
             let detail = format!("watch {} is {} s behind", self.watch, lag / 1_000_000_000);
             self.core.report("lag", &self.watch, self.ill.lag, detail).await;
         }
@@ -211,7 +214,7 @@ impl<S: Source> Reader<S> {
         tracing::warn!(watch = %self.watch, reason = error.reason, "{error}");
         self.progress.send_modify(|progress| progress.error = Some(error.to_string()));
         let since = *self.ill.failing_since.get_or_insert(now);
-        if now - since >= UNREACHABLE_AFTER && !self.ill.unreachable {
+        if (now - since) as f64 >= UNREACHABLE_AFTER as f64 * self.core.clock.speed() && !self.ill.unreachable {
             self.ill.unreachable = true;
             self.core.report("loki_unreachable", &self.watch, true, error.to_string()).await;
         }

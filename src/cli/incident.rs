@@ -106,7 +106,7 @@ async fn one(args: &Show, common: &Common) -> anyhow::Result<Exit> {
 
 async fn open(output: &Output, common: &Common) -> anyhow::Result<(Store, Settings)> {
     let mut loaded = common.loader().load()?;
-    output.apply(&mut loaded);
+    output.apply(&mut loaded.settings);
     let store = Store::open_read_only(&loaded.settings.store.data_dir).await?;
     Ok((store, loaded.settings))
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::env::Env;
-use crate::config::{Loaded, Loader, Mistakes};
+use crate::config::{Loaded, Loader, Mistakes, Settings};
 
 /// Finds what is not normal in Grafana Loki's logs and turns it into few, well-explained incidents.
 #[derive(Debug, Parser)]
@@ -137,9 +137,9 @@ impl Common {
 
 impl Output {
     /// The settings with the folder of the state that the arguments name.
-    pub fn apply(&self, loaded: &mut Loaded) {
+    pub fn apply(&self, settings: &mut Settings) {
         if let Some(folder) = &self.data_dir {
-            loaded.settings.store.data_dir.clone_from(folder);
+            settings.store.data_dir.clone_from(folder);
         }
     }
 }
@@ -151,6 +151,11 @@ impl Exit {
         eprintln!("sigyn: {error:#}");
         if error.downcast_ref::<Mistakes>().is_some() { Self::Usage } else { Self::Failed }
     }
+}
+
+/// A text of several lines, each made safe for a terminal.
+fn lines(text: &str) -> String {
+    text.lines().map(output::clean).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes to standard output. Whoever reads it may go away early (`| head`): that is no failure.

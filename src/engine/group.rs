@@ -145,14 +145,9 @@ impl GroupState {
         shared: &Shared,
         out: &mut Out,
     ) {
-        let seen = Observation {
-            range,
-            anomaly: None,
-            whole: known >= Known::Paged,
-            confirmed: known == Known::Audited,
-            rates: self.rates.make_contiguous(),
-        };
-        let outcome = self.lifecycle.observe(&origin(&self.group, options, shared), &seen);
+        let (whole, confirmed) = (known >= Known::Paged, known == Known::Audited);
+        let seen = Observation { range, anomaly: None, whole, confirmed, rates: self.rates() };
+        let outcome = self.lifecycle.observe(&origin(&self.group, options, shared), seen);
         self.take(outcome, shared, out);
     }
 
@@ -223,21 +218,27 @@ impl GroupState {
         let anomaly = self.anomaly(window, judgement, options);
         let seen = Observation {
             range: window.range,
-            anomaly: anomaly.as_ref().map(|anomaly| (anomaly, self.title(anomaly))),
+            rates: if anomaly.is_some() { self.rates.iter().copied().collect() } else { self.rates() },
+            anomaly: anomaly.clone().map(|anomaly| (anomaly.clone(), self.title(&anomaly))),
             whole: window.coverage.is_whole(),
             confirmed: window.coverage.known == Known::Audited,
-            rates: self.rates.make_contiguous(),
         };
         let origin = origin(&self.group, options, shared);
         let outcome =
-            if window.late { self.lifecycle.amend(&origin, &seen) } else { self.lifecycle.observe(&origin, &seen) };
+            if window.late { self.lifecycle.amend(&origin, seen) } else { self.lifecycle.observe(&origin, seen) };
         self.take(outcome, shared, out);
         out.anomalies.extend(anomaly);
     }
 
+    /// For the sparkline of an incident, while there is one.
+    fn rates(&self) -> Vec<f64> {
+        let rates = self.lifecycle.incident().map(|_| self.rates.iter().copied().collect());
+        rates.unwrap_or_default()
+    }
+
     fn take(&mut self, outcome: Outcome, shared: &Shared, out: &mut Out) {
-        out.transitions.extend(outcome.transition);
-        if let Some(incident) = outcome.incident {
+        out.transitions.extend(outcome.transitions);
+        for incident in outcome.incidents {
             out.incidents.retain(|known| known.id != incident.id);
             out.incidents.push(incident);
         }
@@ -294,6 +295,12 @@ fn name(labels: &Labels) -> String {
 /// The query narrowed to the group: its labels become matchers of the selector.
 fn narrow(query: &str, group: &Labels) -> String {
     let Some(rest) = query.trim_start().strip_prefix('{') else { return query.to_owned() };
+    // A matcher that anything passes says nothing beside one that names the value.
+    let any = group.iter().map(|(name, _)| format!("{name}=~\".+\""));
+    let rest = any.fold(rest.to_owned(), |rest, any| {
+        let rest = rest.replacen(&format!("{any}, "), "", 1).replacen(&format!("{any},"), "", 1);
+        rest.replacen(&format!(", {any}"), "", 1).replacen(&any, "", 1)
+    });
     let known = |name: &str| rest.split('}').next().unwrap_or("").contains(&format!("{name}=\""));
     let matchers: Vec<String> =
         group.iter().filter(|(name, _)| !known(name)).map(|(name, value)| format!("{name}={}", quote(value))).collect();
@@ -310,7 +317,8 @@ mod tests {
         let group: Labels = [("service_name", "ca\"rt")].into_iter().collect();
         for (query, narrowed) in [
             (r#"{env="prod"} != "x""#, r#"{service_name="ca\"rt", env="prod"} != "x""#),
-            (r#"{service_name=~".+"}"#, r#"{service_name="ca\"rt", service_name=~".+"}"#),
+            (r#"{service_name=~".+"}"#, r#"{service_name="ca\"rt"}"#),
+            (r#"{service_name=~".+", env="x"} |= "a""#, r#"{service_name="ca\"rt", env="x"} |= "a""#),
             ("{}", r#"{service_name="ca\"rt"}"#),
             (r#"{service_name="cart"}"#, r#"{service_name="cart"}"#),
         ] {

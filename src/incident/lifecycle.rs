@@ -9,7 +9,11 @@
 //! ```
 //!
 //! Before it opens or resolves, an incident asks for an exact count of the range that it rests on ([`Lifecycle::wish`]);
-//! the wish is repeated until [`Lifecycle::confirm`] answers it. Windows of sources that cannot grow come confirmed.
+//! the wish is repeated until [`Lifecycle::confirm`] answers it. What is observed meanwhile waits, and is taken when the
+//! answer is there: so it does not matter how many windows a batch closed before anybody could count. Windows of sources
+//! that cannot grow come confirmed.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,9 @@ use crate::time::{Nanos, TimeRange};
 
 /// Rates kept for the sparkline.
 pub const RATES: usize = 30;
+
+/// Observations that may wait for a count. When there are more, the count counts as answered.
+const MAX_WAITING: usize = 1000;
 
 /// What every incident of a group starts from: the watch's part of it.
 #[derive(Clone, Debug)]
@@ -40,24 +47,26 @@ pub struct Origin<'a> {
 }
 
 /// One closed window of the group, or a tick where windows are not cut by time.
-#[derive(Clone, Debug)]
-pub struct Observation<'a> {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
     /// The window; of a tick, the time since the last one.
     pub range: TimeRange,
     /// Set when the window is anomalous, with its title.
-    pub anomaly: Option<(&'a Anomaly, String)>,
+    pub anomaly: Option<(Anomaly, String)>,
     /// Whether it was seen whole.
     pub whole: bool,
     /// Whether an exact count has confirmed it, or its source cannot grow.
     pub confirmed: bool,
-    /// Lines per second over the last windows, the newest last.
-    pub rates: &'a [f64],
+    /// Lines per second over the last windows, the newest last; empty while nothing is open.
+    pub rates: Vec<f64>,
 }
 
 /// The open incident of one group, if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lifecycle {
     open: Option<Open>,
+    /// Observed since the wish was made.
+    waiting: VecDeque<Observation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,15 +84,31 @@ struct Open {
     wish: Option<TimeRange>,
 }
 
-/// What followed from an observation.
+/// What followed from an observation, or from an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// What people may want to hear.
-    pub transition: Option<Transition>,
-    /// The incident after it, when it changed.
-    pub incident: Option<Incident>,
-    /// Whether it was closed because it had been open too long: its level is the new normal.
+    pub transitions: Vec<Transition>,
+    /// Incidents that changed, as they are now; the newest last.
+    pub incidents: Vec<Incident>,
+    /// Whether one was closed because it had been open too long: its level is the new normal.
     pub expired: bool,
+}
+
+impl Outcome {
+    fn changed(incident: &Incident) -> Self {
+        Self { incidents: vec![incident.clone()], ..Self::default() }
+    }
+
+    fn told(transition: Transition) -> Self {
+        Self { incidents: vec![transition.incident.clone()], transitions: vec![transition], expired: false }
+    }
+
+    fn then(&mut self, next: Self) {
+        self.transitions.extend(next.transitions);
+        self.incidents.extend(next.incidents);
+        self.expired |= next.expired;
+    }
 }
 
 impl Lifecycle {
@@ -100,23 +125,32 @@ impl Lifecycle {
     }
 
     /// Takes the next window, or a tick, in order of time.
-    pub fn observe(&mut self, origin: &Origin<'_>, seen: &Observation<'_>) -> Outcome {
-        match &seen.anomaly {
-            Some((anomaly, title)) => self.anomalous(origin, seen, anomaly, title),
-            None => self.quiet(origin, seen),
-        }
+    pub fn observe(&mut self, origin: &Origin<'_>, seen: Observation) -> Outcome {
+        let Some(wish) = self.wish() else { return self.apply(origin, &seen) };
+        self.waiting.push_back(seen);
+        if self.waiting.len() > MAX_WAITING { self.confirm(origin, wish) } else { Outcome::default() }
     }
 
     /// Takes a window that was closed before, grew, and was judged again. A pending incident that rests on it alone is
     /// withdrawn when it turns out normal.
-    pub fn amend(&mut self, origin: &Origin<'_>, seen: &Observation<'_>) -> Outcome {
+    pub fn amend(&mut self, origin: &Origin<'_>, seen: Observation) -> Outcome {
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.range == seen.range) {
+            *waiting = seen;
+            return Outcome::default();
+        }
         match (&seen.anomaly, &mut self.open) {
             (Some((anomaly, title)), Some(open)) if open.incident.started_at <= seen.range.start => {
                 open.weigh(anomaly, title);
-                Outcome { incident: Some(open.incident.clone()), ..Outcome::default() }
+                Outcome::changed(&open.incident)
             }
-            (Some((anomaly, title)), _) => self.anomalous(origin, seen, anomaly, title),
-            (None, Some(open)) if open.rests_on(seen.range) => self.withdraw(seen.range.end),
+            // A second incident of the group cannot be, and the open one began later: it is about the same thing.
+            (Some(_), Some(_)) => Outcome::default(),
+            (Some(_), None) => self.observe(origin, seen),
+            (None, Some(open)) if open.rests_on(seen.range) => {
+                let mut outcome = self.withdraw(seen.range.end);
+                outcome.then(self.catch_up(origin));
+                outcome
+            }
             (None, _) => Outcome::default(),
         }
     }
@@ -129,19 +163,38 @@ impl Lifecycle {
         };
         open.wish = None;
         open.confirmed_until = open.confirmed_until.max(wish.end);
-        match open.incident.state {
+        let mut outcome = match open.incident.state {
             State::Pending => self.fire(wish.end),
             State::Firing if wish.end - open.quiet_from >= origin.config.resolve_after.nanos() => {
                 self.resolve(wish.end, None)
             }
             _ => Outcome::default(),
+        };
+        outcome.then(self.catch_up(origin));
+        outcome
+    }
+
+    /// Takes what has waited, until something must be counted again.
+    fn catch_up(&mut self, origin: &Origin<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while self.wish().is_none() {
+            let Some(seen) = self.waiting.pop_front() else { break };
+            outcome.then(self.apply(origin, &seen));
+        }
+        outcome
+    }
+
+    fn apply(&mut self, origin: &Origin<'_>, seen: &Observation) -> Outcome {
+        match &seen.anomaly {
+            Some((anomaly, title)) => self.anomalous(origin, seen, anomaly, title),
+            None => self.quiet(origin, seen),
         }
     }
 
-    fn anomalous(&mut self, origin: &Origin<'_>, seen: &Observation<'_>, anomaly: &Anomaly, title: &str) -> Outcome {
+    fn anomalous(&mut self, origin: &Origin<'_>, seen: &Observation, anomaly: &Anomaly, title: &str) -> Outcome {
         let fresh = self.open.is_none();
         let open = self.open.get_or_insert_with(|| Open::new(origin, anomaly, title));
-        open.incident.rates = seen.rates.to_vec();
+        open.incident.rates = seen.rates.clone();
         if !fresh {
             open.weigh(anomaly, title);
         }
@@ -156,7 +209,7 @@ impl Lifecycle {
             State::Pending if open.confirmed_until >= open.incident.last_seen => self.fire(seen.range.end),
             State::Pending => {
                 open.wish = Some(TimeRange::new(open.incident.started_at, open.incident.last_seen));
-                Outcome { incident: Some(open.incident.clone()), ..Outcome::default() }
+                Outcome::changed(&open.incident)
             }
             _ => self.go_on(origin, seen.range.end),
         }
@@ -168,12 +221,13 @@ impl Lifecycle {
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
         }
-        let due = at - open.told_at >= origin.config.update_interval.nanos();
-        let transition = due.then(|| open.tell(TransitionKind::Continued, at));
-        Outcome { transition, incident: Some(open.incident.clone()), expired: false }
+        if at - open.told_at >= origin.config.update_interval.nanos() {
+            return Outcome::told(open.tell(TransitionKind::Continued, at));
+        }
+        Outcome::changed(&open.incident)
     }
 
-    fn quiet(&mut self, origin: &Origin<'_>, seen: &Observation<'_>) -> Outcome {
+    fn quiet(&mut self, origin: &Origin<'_>, seen: &Observation) -> Outcome {
         let Some(open) = &mut self.open else { return Outcome::default() };
         if seen.confirmed && open.confirmed_until >= seen.range.start {
             open.confirmed_until = open.confirmed_until.max(seen.range.end);
@@ -181,7 +235,7 @@ impl Lifecycle {
         if open.incident.state == State::Pending {
             return Outcome::default();
         }
-        open.incident.rates = seen.rates.to_vec();
+        open.incident.rates = seen.rates.clone();
         if !seen.whole {
             // Blind is not quiet.
             open.quiet_from = open.quiet_from.max(seen.range.end);
@@ -203,8 +257,7 @@ impl Lifecycle {
     fn fire(&mut self, at: Nanos) -> Outcome {
         let Some(open) = &mut self.open else { return Outcome::default() };
         open.incident.state = State::Firing;
-        let transition = open.tell(TransitionKind::Opened, at);
-        Outcome { transition: Some(transition), incident: Some(open.incident.clone()), expired: false }
+        Outcome::told(open.tell(TransitionKind::Opened, at))
     }
 
     fn resolve(&mut self, at: Nanos, detail: Option<String>) -> Outcome {
@@ -212,8 +265,7 @@ impl Lifecycle {
         open.incident.state = State::Resolved;
         open.incident.resolved_at = Some(at);
         open.incident.detail = detail;
-        let transition = open.tell(TransitionKind::Resolved, at);
-        Outcome { transition: Some(transition), incident: Some(open.incident), expired: false }
+        Outcome::told(open.tell(TransitionKind::Resolved, at))
     }
 
     fn expire(&mut self, at: Nanos) -> Outcome {
@@ -226,7 +278,7 @@ impl Lifecycle {
         open.incident.state = State::Resolved;
         open.incident.resolved_at = Some(at);
         open.incident.detail = Some("withdrawn: late lines arrived, and the window is normal with them".to_owned());
-        Outcome { incident: Some(open.incident), ..Outcome::default() }
+        Outcome::changed(&open.incident)
     }
 }
 
@@ -327,12 +379,11 @@ mod tests {
             } else {
                 let range = TimeRange::new(now, now + MINUTE);
                 now += MINUTE;
-                let anomaly = anomaly(&group, range);
-                let anomaly = (letter == '!').then(|| (&anomaly, "cart: odd".to_owned()));
+                let anomaly = (letter == '!').then(|| (anomaly(&group, range), "cart: odd".to_owned()));
                 let whole = letter != '?';
-                life.observe(&origin, &Observation { range, anomaly, whole, confirmed, rates: &[] })
+                life.observe(&origin, Observation { range, anomaly, whole, confirmed, rates: Vec::new() })
             };
-            if let Some(transition) = outcome.transition {
+            for transition in outcome.transitions {
                 told += &format!("{:?}#{}@{} ", transition.kind, transition.number, transition.at / MINUTE);
             }
         }
@@ -366,6 +417,9 @@ mod tests {
             ("!C", false, "Opened#1@1"),
             ("!C....", false, "Opened#1@1"),
             ("!C...C", false, "Opened#1@1 Resolved#2@4"),
+            // It does not matter when the answers come.
+            ("!!...CC", false, "Opened#1@1 Resolved#2@5"),
+            ("!...!...CCCC", false, "Opened#1@1 Resolved#2@4 Opened#1@5 Resolved#2@8"),
             // One incident after the other.
             ("!...!...", true, "Opened#1@1 Resolved#2@4 Opened#1@5 Resolved#2@8"),
         ] {
@@ -382,6 +436,15 @@ mod tests {
     }
 
     proptest! {
+        /// A count that is answered late changes nothing but the moment of telling.
+        #[test]
+        fn answers_may_come_late(script in "[!.?]{0,60}", late in proptest::collection::vec(0..4usize, 60)) {
+            let answered: String = script.chars().flat_map(|c| [c, 'C']).collect();
+            let delayed: String =
+                script.chars().zip(late).flat_map(|(c, n)| std::iter::once(c).chain("CCC".chars().take(n))).collect();
+            prop_assert_eq!(play(&answered, false), play(&(delayed + &"C".repeat(60)), false));
+        }
+
         /// Whatever happens, an incident opens once, resolves at most once after that, and numbers count up by one.
         #[test]
         fn order_holds(script in "[!.?C]{0,80}", confirmed: bool) {

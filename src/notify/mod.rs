@@ -10,6 +10,8 @@ pub mod escape;
 pub(crate) mod fixture;
 pub mod heartbeat;
 mod links;
+pub mod outbox;
+pub mod pace;
 pub mod receiver;
 pub mod render;
 
