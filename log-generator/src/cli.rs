@@ -44,8 +44,8 @@ pub struct Generate {
     /// Time that the lines span: 90s, 30m, 6h, 2d.
     #[arg(long, default_value = "1h", value_parser = duration)]
     pub duration: Duration,
-    /// First instant, RFC 3339 in UTC or nanoseconds [default: now when it waits, else 2026-03-02T08:00:00Z; with
-    /// --push --speed 0 so that the end is now].
+    /// First instant, RFC 3339 in UTC or nanoseconds [default: 2026-03-02T08:00:00Z; with --push or --speed over 0 so
+    /// that no line is ahead of the clock].
     #[arg(long, value_parser = parse_time)]
     pub start: Option<i64>,
     /// Time without faults at the beginning [default: a quarter of the duration].
@@ -134,11 +134,13 @@ impl Generate {
     /// The plan that the flags describe.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let start = match (self.start, self.push.is_some(), self.speed() > 0.0) {
-            (Some(start), ..) => start,
-            (None, _, true) => now(),
-            (None, true, false) => now() - self.duration.as_nanos() as i64,
-            (None, false, false) => Plan::default().start,
+        let speed = self.speed();
+        // Loki refuses lines from the future, so a fast clock begins in the past and reaches the present at the end.
+        let ahead = if speed > 0.0 { (1.0 - 1.0 / speed).max(0.0) } else { 1.0 };
+        let start = match self.start {
+            Some(start) => start,
+            None if self.push.is_some() || speed > 0.0 => now() - (self.duration.as_nanos() as f64 * ahead) as i64,
+            None => Plan::default().start,
         };
         Plan {
             seed: self.seed,
@@ -160,6 +162,9 @@ impl Generate {
     pub async fn run(mut self) -> anyhow::Result<()> {
         if self.repeat && (self.labelled.is_some() || self.truth.is_some()) {
             bail!("--repeat has no end, so --labelled and --truth cannot be finished; leave one of them out");
+        }
+        if self.repeat && self.speed() <= 0.0 {
+            bail!("--repeat without waiting would write until the disk is full; add --speed 1");
         }
         let mut plan = self.plan();
         let mut plain = match &self.output {

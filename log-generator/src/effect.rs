@@ -138,14 +138,17 @@ impl<'a> Act<'a> {
 
     fn exception(&self, shop: &Shop, mean: f64, rng: &mut Rng, board: &mut Board) {
         let lines = shop.keyed(self.service, "exception");
-        let line = lines.get((self.fault.salt % lines.len().max(1) as u64) as usize);
+        let frames = &shop.services[usize::from(self.service)].new_frames;
+        // A service with stack traces has its own text for them, which comes first.
+        let choices = if frames.is_empty() { lines.len() as u64 } else { 1 };
+        let line = lines.get((self.fault.salt % choices.max(1)) as usize);
         let (since, _) = self.clock();
         // The first second always shows it, so that the truth's start is the first sight.
         let count = rng.poisson(mean).max(u32::from(since == 0));
         for (_, line) in (0..count).zip(line.into_iter().cycle()) {
             let spot = self.spot(rng);
             board.plant(shop, *line, spot);
-            for (index, frame) in shop.services[usize::from(self.service)].new_frames.iter().enumerate() {
+            for (index, frame) in frames.iter().enumerate() {
                 board.plant(shop, *frame, Spot { ts: spot.ts + (index as i64 + 1) * 1000, ..spot });
             }
         }

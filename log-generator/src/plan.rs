@@ -24,9 +24,9 @@ pub struct Plan {
     pub first_fault_after: Duration,
     /// How much the day shapes the traffic: 0 is flat, 0.5 swings from 0.5 to 1.5 times the mean; at most 0.9.
     pub rhythm: f64,
-    /// Share of everyday warnings among ordinary lines.
+    /// Share of everyday warnings among all lines when nothing happens; with `errors` at most 0.8.
     pub warnings: f64,
-    /// Share of everyday errors among ordinary lines.
+    /// Share of everyday errors among all lines when nothing happens.
     pub errors: f64,
 }
 

@@ -214,7 +214,7 @@ impl Shop {
 
     /// Turns weights into rates, so that the plan's rate and shares come out in the mean.
     fn scale(&mut self, plan: &Plan) {
-        let ordinary = 1.0 - plan.warnings - plan.errors;
+        let ordinary = (1.0 - plan.warnings - plan.errors).max(0.2);
         let mut info = vec![0.0; self.services.len()];
         for source in &self.sources {
             for stage in &source.stages {

@@ -59,6 +59,10 @@ pub(crate) enum Part {
     Sku,
     Cart,
     Session,
+    /// Number of the thread that serves the request.
+    Thread,
+    /// What a customer searches for.
+    Term,
     Amount,
     Quantity,
     /// Log-normal milliseconds around the median.
@@ -158,6 +162,8 @@ fn part(name: &str) -> Option<Part> {
         "sku" => Part::Sku,
         "cart" => Part::Cart,
         "session" => Part::Session,
+        "thread" => Part::Thread,
+        "term" => Part::Term,
         "amount" => Part::Amount,
         "qty" => Part::Quantity,
         "ms" => Part::Millis(argument.parse().ok()?),
@@ -297,6 +303,11 @@ impl Ink<'_> {
                 let draw = mix(flow ^ 6) >> 48;
                 out.extend_from_slice(b"SKU-");
                 number(out, 20_000 + draw * draw / 2_147_483);
+            }
+            Part::Thread => number(out, 1 + mix(flow ^ 12) % 10),
+            Part::Term => {
+                let term = word::TERMS[(mix(flow ^ 11) % word::TERMS.len() as u64) as usize];
+                out.extend_from_slice(term.as_bytes());
             }
             Part::Amount if self.event.odd => out.extend_from_slice(b"-99999999.00"),
             Part::Amount => {

@@ -88,13 +88,13 @@ fn beside(shop: &Shop, service: u8, spot: Spot, rng: &mut Rng, board: &mut Board
     if rng.chance(repertoire.warn_chance)
         && let Some(line) = repertoire.warns.draw(rng)
     {
-        board.put(shop, line, Spot { ts: spot.ts + later(rng), ..spot });
+        board.put(shop, line, Spot { ts: spot.ts + later(rng), span: spot.span / 2, ..spot });
     }
     if rng.chance(repertoire.error_chance)
         && let Some(line) = repertoire.errors.draw(rng)
     {
         let ts = spot.ts + later(rng);
-        board.put(shop, line, Spot { ts, ..spot });
+        board.put(shop, line, Spot { ts, span: spot.span + 900, ..spot });
         if repertoire.throws(line) {
             for (index, frame) in repertoire.frames.iter().enumerate() {
                 board.put(shop, *frame, Spot { ts: ts + (index as i64 + 1) * 1000, ..spot });

@@ -7,7 +7,6 @@ pub(crate) fn list(name: &str) -> Option<&'static [&'static str]> {
         "asset" => ASSETS,
         "missing" => MISSING,
         "agent" => AGENTS,
-        "term" => TERMS,
         "table" => TABLES,
         "column" => COLUMNS,
         "queue" => QUEUES,
@@ -66,7 +65,7 @@ const AGENTS: &[&str] = &[
     "shop-android/5.12.1",
     "shop-ios/5.12.0",
 ];
-const TERMS: &[&str] = &[
+pub(crate) const TERMS: &[&str] = &[
     "red shoes",
     "desk lamp",
     "winter jacket",

@@ -115,7 +115,7 @@ fn incidents(truth: &Truth, marked: &[u64]) -> String {
 
 fn template(fault: &Fault) -> String {
     match fault.kind {
-        FaultKind::NewException => "unhandled exception:".to_owned(),
+        FaultKind::NewException => "unhandled exception:;Servlet.service() for servlet".to_owned(),
         // The third service of a cascade: the column before has room for one.
         FaultKind::Cascade => fault.also[1..].join(";"),
         _ => "-".to_owned(),

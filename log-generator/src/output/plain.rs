@@ -74,3 +74,43 @@ impl Plain {
         done.map_err(Error::at("write", &self.path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Generator, Plan};
+
+    fn write(path: &str) -> String {
+        let mut generator = Generator::new(&Plan { rate: 5.0, ..Plan::default() });
+        let mut plain = Plain::open(path).unwrap();
+        let mut all = String::new();
+        while let Some(record) = generator.next() {
+            plain.take(&record).unwrap();
+            all += record.line;
+            all.push('\n');
+        }
+        plain.flush().unwrap();
+        all
+    }
+
+    #[test]
+    fn a_file_holds_all_lines_and_a_folder_one_file_per_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("all.log");
+        let all = write(&format!("file:{}", file.display()));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), all);
+        let parts = folder.path().join("parts");
+        write(&format!("{}/", parts.display()));
+        let lines = |name: &str| std::fs::read_to_string(parts.join(name)).unwrap().lines().count();
+        let files: Vec<_> = std::fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files.len(), 12);
+        assert_eq!(files.iter().map(|name| lines(name.to_str().unwrap())).sum::<usize>(), all.lines().count());
+        assert!(std::fs::read_to_string(parts.join("cart.log")).unwrap().starts_with("{\"timestamp\":"));
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = Plain::open("/nowhere/at/all.log").err().unwrap().to_string();
+        assert!(error.contains("`/nowhere/at/all.log`") && error.contains("is the folder there"), "{error}");
+    }
+}

@@ -10,6 +10,9 @@ pub(super) fn framed(line: &Line, text: &str) -> String {
             "{{attacker}} - - [{{clf}}] {text} \"-\" \"python-requests/2.32.3\" {{elapsed}} {{shorttrace}}"
         );
     }
+    if line.key == "probe" {
+        return format!("10.0.0.{{int:2-9}} - - [{{clf}}] {text} \"-\" \"kube-probe/1.32\" {{elapsed}} {{shorttrace}}");
+    }
     if text.starts_with('"') {
         return format!("{{ip}} - {{user}} [{{clf}}] {text} \"-\" \"{{agent}}\" {{elapsed}} {{shorttrace}}");
     }
@@ -36,7 +39,7 @@ pub(super) const GATEWAY: Service = Service {
         line(Step, "add", 1.0, "\"POST /api/cart/{cart}/items HTTP/1.1\" 201 {int:200-900}", ""),
         line(Step, "checkout", 1.0, "\"POST /api/orders HTTP/1.1\" 201 {int:500-1500}", ""),
         line(Step, "refund", 1.0, "\"POST /api/orders/{order}/refund HTTP/1.1\" 202 {int:100-200}", ""),
-        line(Chatter, "", 2.0, "\"GET /healthz HTTP/1.1\" 200 2", ""),
+        line(Chatter, "probe", 2.0, "\"GET /healthz HTTP/1.1\" 200 2", ""),
         line(Warn, "", 6.0, "\"GET {missing} HTTP/1.1\" 404 {int:120-180}", ""),
         line(Warn, "", 3.0, "\"GET /api/account HTTP/1.1\" 401 {int:90-120}", ""),
         line(Warn, "", 1.0, "\"POST /api/cart/{cart}/items HTTP/1.1\" 429 {int:60-90}", ""),
@@ -72,7 +75,7 @@ pub(super) const STOREFRONT: Service = Service {
     lines: &[
         line(Step, "asset", 1.0, "\"GET {asset} HTTP/2.0\" 200 {int:400-90000}", ""),
         line(Step, "cached", 1.0, "\"GET {asset} HTTP/2.0\" 304 0", ""),
-        line(Chatter, "", 1.0, "\"GET /status HTTP/1.1\" 200 {int:30-34}", ""),
+        line(Chatter, "probe", 1.0, "\"GET /status HTTP/1.1\" 200 {int:30-34}", ""),
         line(Warn, "", 5.0, "\"GET {missing} HTTP/2.0\" 404 {int:500-560}", ""),
         line(Warn, "", 1.0, "\"GET {asset} HTTP/2.0\" 499 0", ""),
         line(Warn, "", 0.6, "conflicting server name \"www{int:1-3}.shop.example\" on 0.0.0.0:443, ignored", ""),

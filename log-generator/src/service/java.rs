@@ -10,7 +10,7 @@ pub(super) fn framed(place: &str, line: &Line, text: &str) -> String {
         Level::Error => "ERROR",
     };
     let class = if line.more.is_empty() { place } else { line.more };
-    format!("{{dot}} {level} 1 --- [order,{{trace}}] [nio-8080-exec-{{int:1-10}}] {class} : {text}")
+    format!("{{dot}} {level} 1 --- [order,{{trace}}] [nio-8080-exec-{{thread}}] {class} : {text}")
 }
 
 pub(super) const ORDER: Service = Service {
@@ -83,6 +83,13 @@ pub(super) const ORDER: Service = Service {
             1.0,
             "\tat java.base/java.util.concurrent.ThreadPoolExecutor.runWorker(ThreadPoolExecutor.java:1144)",
             "",
+        ),
+        line(
+            Fault(Level::Error),
+            "exception",
+            1.0,
+            "Servlet.service() for servlet [dispatcherServlet] threw exception [Request processing failed] with root cause",
+            "o.a.c.c.C.[dispatcherServlet]",
         ),
         line(
             Fault(Level::Error),
