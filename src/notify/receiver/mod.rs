@@ -132,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn none_shows_its_secret() {
+        let mut config = config();
+        config.slack.webhook_url = Some(Secret::new("https://hooks.slack.com/services/hunter2"));
+        config.github.token = Some(Secret::new("hunter2"));
+        assert!(!format!("{:?}", build(&config).unwrap()).contains("hunter2"));
+    }
+
+    #[test]
     fn a_dry_one_is_made_of_each() {
         let show: Show = Arc::new(|_| {});
         let names = |config: &NotifyConfig| -> Vec<String> {

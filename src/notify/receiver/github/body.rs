@@ -223,8 +223,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 
@@ -314,8 +314,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 
@@ -372,8 +372,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 

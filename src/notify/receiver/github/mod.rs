@@ -159,7 +159,7 @@ impl Github {
             message: format!("GitHub's token: {error}"),
             after: None,
         })?;
-        let token = token.unwrap_or_else(|| Secret::new(""));
+        let token = Secret::new(token.as_ref().map_or("", Secret::expose).trim());
         let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(api) = cached.api.as_ref().filter(|api| *api.token() == token) {
             return Ok(api.clone());

@@ -360,6 +360,13 @@ async fn nobody_there_and_bad_tokens() {
     let (github, _hub) = start_with(|config| config.api_url = format!("http://{free}/api/v3")).await;
     let error = send(&github, fixture::opened(), None).await.unwrap_err();
     assert!(matches!(error, SendError::Retry { reason: "unreachable", .. }), "{error:?}");
+    // Nobody accepts: the connection stands, and nothing comes.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = GithubConfig { api_url: format!("http://{}", silent.local_addr().unwrap()), ..github.config };
+    let hasty = reqwest::Client::builder().timeout(Duration::from_millis(20)).build().unwrap();
+    let github = Github::new(&config, hasty).unwrap().unwrap();
+    let error = send(&github, fixture::opened(), None).await.unwrap_err();
+    assert!(matches!(error, SendError::Retry { reason: "timeout", .. }), "{error:?}");
     for bad in ["", "a b", "a\nb"] {
         let (github, _hub) = start_with(|config| config.token = Some(Secret::new(bad))).await;
         let error = send(&github, fixture::opened(), None).await.unwrap_err();

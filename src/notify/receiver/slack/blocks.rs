@@ -110,7 +110,7 @@ fn rows(said: &Message) -> Vec<(&'static str, String)> {
     }
     let labels = said.labels.as_deref().map(|labels| format!(" · {}", value(labels))).unwrap_or_default();
     rows.push(("Where", format!("{}{labels}", value(&said.place))));
-    for (index, reason) in said.why.iter().take(REASONS).enumerate() {
+    for (index, reason) in said.told().into_iter().take(REASONS).enumerate() {
         rows.push((
             if index == 0 { "Why" } else { "and" },
             format!("{} ({} of the score)", reason.words(), reason.share),
@@ -187,7 +187,7 @@ mod tests {
         *Where* {service_name="cart"} · cluster=eu-1
         *Why* errors 48, expected 0 to 3 (71 % of the score)
         *and* different messages 131, expected 20 to 42.5 (19 % of the score)
-        *and* lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        *and* rate 20.1 lines/s, expected 4 to 9.25 (8 % of the score)
         *How sure* score 0.93, unusual from 0.71 · every line seen, counted exactly
         ---
         ```
@@ -205,7 +205,7 @@ mod tests {
         Where: {service_name="cart"} · cluster=eu-1
         Why: errors 48, expected 0 to 3 (71 % of the score)
         and: different messages 131, expected 20 to 42.5 (19 % of the score)
-        and: lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        and: rate 20.1 lines/s, expected 4 to 9.25 (8 % of the score)
         How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly
         ```
         22:02:01Z level=error msg="payment gateway timeout" order=&lt;*&gt;
@@ -301,7 +301,7 @@ mod tests {
         *Where* {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
         *Why* errors 48, expected 0 to 3 (71 % of the score)
         *and* different messages 131, expected 20 to 42.5 (19 % of the score)
-        *and* lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        *and* rate 20.1 lines/s, expected 4 to 9.25 (8 % of the score)
         *How sure* score 0.93, unusual from 0.71 · every line seen, counted exactly
         ---
         ```
@@ -318,7 +318,7 @@ mod tests {
         Where: {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
         Why: errors 48, expected 0 to 3 (71 % of the score)
         and: different messages 131, expected 20 to 42.5 (19 % of the score)
-        and: lines per second 20.1, expected 4 to 9.25 (8 % of the score)
+        and: rate 20.1 lines/s, expected 4 to 9.25 (8 % of the score)
         How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly
         ```
         22:02:01Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
