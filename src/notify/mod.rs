@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use links::links;
+pub use links::{anomaly_links, links};
 
 use crate::incident::Transition;
 

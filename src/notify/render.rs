@@ -113,7 +113,7 @@ pub fn message(notification: &Notification) -> Message {
         watch: incident.watch.clone(),
         why: worst.map(|worst| worst.evidence.features.iter().map(reason).collect()).unwrap_or_default(),
         score: worst.map(score),
-        coverage: worst.map(|worst| coverage(&worst.evidence.coverage)),
+        coverage: worst.map(seen),
         samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
         detail: incident.detail.clone(),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
@@ -288,6 +288,11 @@ fn size(incident: &Incident) -> String {
 
 fn score(worst: &Anomaly) -> String {
     format!("score {:.2}, unusual from {:.2}", worst.score, worst.threshold)
+}
+
+fn seen(worst: &Anomaly) -> String {
+    let late = if worst.late { ", some of them late" } else { "" };
+    format!("{}{late}", coverage(&worst.evidence.coverage))
 }
 
 fn coverage(coverage: &Coverage) -> String {

@@ -42,7 +42,7 @@ pub struct LogError {
 }
 
 impl Log {
-    /// Opens the log for appending, makes it when it is missing, and reads which keys its end holds.
+    /// Opens the log for appending, makes it and its folder when they are missing, and reads which keys its end holds.
     ///
     /// # Errors
     /// When the file cannot be read and written.
@@ -119,6 +119,9 @@ fn tail(path: &Path) -> io::Result<Keys> {
     #[derive(Deserialize)]
     struct Known {
         key: String,
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
     }
     let mut file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
@@ -283,7 +286,8 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_written_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Log::open(&folder.path().join("none/log.jsonl"), Remediation::Log).unwrap_err().to_string();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = Log::open(&folder.path().join("file/log.jsonl"), Remediation::Log).unwrap_err().to_string();
         assert!(error.contains("cannot open the remediation log") && error.contains("remediate.log"), "{error}");
     }
 

@@ -50,7 +50,8 @@ pub fn render_comment(notification: &Notification) -> String {
             format!("**Resolved**: {}.{ended}", sentence(&said))
         }
     };
-    let reason = said.reason().map(|reason| format!("Worst: {}", escape::markdown(&reason, VALUE)));
+    let worst = if said.detail.is_some() { "Why" } else { "Worst" };
+    let reason = said.reason().map(|reason| format!("{worst}: {}", escape::markdown(&reason, VALUE)));
     let parts = [
         Some(format!("{mark}\n{first}")),
         reason.filter(|_| !opened),
