@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_in_the_settings_are_wrong_usage_and_anything_else_is_a_failure() {
+        let mistakes = Loader::new(Some(PathBuf::from("/no/such/file")), Env::new()).load().unwrap_err();
+        let error = anyhow::Error::new(mistakes).context("cannot start");
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert_eq!(Exit::of(&anyhow::anyhow!("Loki is away")), Exit::Failed);
+    }
+
+    #[test]
     fn wrong_usage_is_code_2() {
         let error = Cli::try_parse_from(["sigyn", "scan"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
