@@ -4,6 +4,8 @@
 //! never happens here: deciding whether something is an incident; retrying (the outbox does that).
 
 pub mod config;
+pub mod outbox;
+mod pace;
 
 use std::future::Future;
 use std::time::Duration;
