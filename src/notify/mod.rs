@@ -5,15 +5,8 @@
 
 pub mod client;
 pub mod config;
-pub mod escape;
-#[cfg(test)]
-pub(crate) mod fixture;
-pub mod heartbeat;
-mod links;
 pub mod outbox;
-pub mod pace;
-pub mod receiver;
-pub mod render;
+mod pace;
 
 use std::future::Future;
 use std::time::Duration;
