@@ -13,6 +13,9 @@ pub mod loki;
 pub mod page;
 pub mod query;
 mod read;
+pub mod streams;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::future::Future;
