@@ -15,6 +15,7 @@ pub mod loki;
 pub mod page;
 pub mod query;
 mod read;
+pub mod stamp;
 pub mod streams;
 #[cfg(test)]
 mod tests;

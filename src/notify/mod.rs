@@ -5,8 +5,15 @@
 
 pub mod client;
 pub mod config;
+pub mod escape;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod heartbeat;
+mod links;
 pub mod outbox;
-mod pace;
+pub mod pace;
+pub mod receiver;
+pub mod render;
 
 use std::future::Future;
 use std::time::Duration;
