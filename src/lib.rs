@@ -20,6 +20,7 @@ pub mod notify;
 pub mod remediate;
 
 // What holds them together.
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -11,6 +11,7 @@ pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;
+pub mod text;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::env::Env;
-use crate::config::{Loaded, Loader, Mistakes};
+use crate::config::{Loaded, Loader, Mistakes, Settings};
 
 /// Finds what is not normal in Grafana Loki's logs and turns it into few, well-explained incidents.
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
     /// Settings file; without it ./sigyn.yaml when that exists, else the built-in defaults
-    #[arg(long, global = true, env = "SIGYN_CONFIG", value_name = "PATH")]
+    #[arg(long, global = true, env = "SIGYN_CONFIG", hide_env_values = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
 }
 
@@ -136,9 +137,9 @@ impl Common {
 
 impl Output {
     /// The settings with the folder of the state that the arguments name.
-    pub fn apply(&self, loaded: &mut Loaded) {
+    pub fn apply(&self, settings: &mut Settings) {
         if let Some(folder) = &self.data_dir {
-            loaded.settings.store.data_dir.clone_from(folder);
+            settings.store.data_dir.clone_from(folder);
         }
     }
 }
@@ -150,6 +151,11 @@ impl Exit {
         eprintln!("sigyn: {error:#}");
         if error.downcast_ref::<Mistakes>().is_some() { Self::Usage } else { Self::Failed }
     }
+}
+
+/// A text of several lines, each made safe for a terminal.
+fn lines(text: &str) -> String {
+    text.lines().map(output::clean).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes to standard output. Whoever reads it may go away early (`| head`): that is no failure.
@@ -192,6 +198,14 @@ mod tests {
     #[test]
     fn arguments_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_in_the_settings_are_wrong_usage_and_anything_else_is_a_failure() {
+        let mistakes = Loader::new(Some(PathBuf::from("/no/such/file")), Env::new()).load().unwrap_err();
+        let error = anyhow::Error::new(mistakes).context("cannot start");
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert_eq!(Exit::of(&anyhow::anyhow!("Loki is away")), Exit::Failed);
     }
 
     #[test]

@@ -20,5 +20,5 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     if args.defaults {
         return show(DEFAULTS);
     }
-    show(&print::effective(&common.settings()?))
+    show(&print::effective(&common.loader().load()?))
 }

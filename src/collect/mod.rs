@@ -3,10 +3,23 @@
 //! What comes in: the watches of the settings. What goes out: batches of entries with their exact range and coverage.
 //! What never happens here: judging a line. Only [`client`] knows Loki's JSON.
 
+mod audit;
+pub mod budget;
+pub mod client;
 pub mod config;
 pub mod file;
+mod learn;
+pub mod ledger;
 mod lines;
+pub mod loki;
+pub mod page;
+pub mod query;
+mod read;
 pub mod stamp;
+pub mod streams;
+#[cfg(test)]
+mod tests;
+pub mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -133,6 +146,8 @@ pub enum GapReason {
     FullNanosecond,
     /// Loki refused to answer for the smallest possible range.
     Refused,
+    /// Lines that came late in a range too large to be read again at once; what was read of it stays.
+    TooMany,
 }
 
 /// A range that was left out on purpose, with the exact number of its lines where it could be counted.
@@ -231,6 +246,25 @@ impl Batch {
         if !self.spans.is_sorted_by_key(|span| (span.ts, hash(span))) {
             self.spans.sort_by_key(|span| (span.ts, hash(span)));
         }
+    }
+
+    /// Drops all entries but the first `len`: what a failed read has left behind.
+    pub fn truncate(&mut self, len: usize) {
+        self.coverage.seen -= self.spans.len().saturating_sub(len) as u64;
+        self.spans.truncate(len);
+        let kept = self.spans.iter().map(|span| span.end as usize).max().unwrap_or(0);
+        self.text.truncate(kept);
+    }
+
+    /// Drops the entries at `at` and after it. The batch must be sorted.
+    pub fn cut(&mut self, at: Nanos) {
+        self.truncate(self.spans.partition_point(|span| span.ts < at));
+    }
+
+    /// The time stamp of the last entry of a sorted batch.
+    #[must_use]
+    pub fn last(&self) -> Option<Nanos> {
+        self.spans.last().map(|span| span.ts)
     }
 
     /// The entries in their order.

@@ -82,6 +82,11 @@ pub(super) fn notes(env: &Env, known: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// Whether it is a `SIGYN__` name, the strongest layer.
+pub(super) fn is_own(name: &str) -> bool {
+    key_of(name).is_some()
+}
+
 fn key_of(name: &str) -> Option<String> {
     let lower = name.to_lowercase();
     lower.strip_prefix("sigyn__").map(|rest| rest.replace(SEPARATOR, "."))

@@ -76,6 +76,7 @@ impl Loader {
         let name = file.as_ref().map_or_else(String::new, |path| path.display().to_string());
         let mut load = Load { name, origins: Origins::default(), mistakes: Vec::new(), seen: Vec::new() };
         let mut root = load.layers(text.as_deref().unwrap_or_default(), &self.env);
+        load.drop_weaker(&mut root);
         let settings = load.settings(&mut root);
         let mut notes = env::notes(&self.env, &known_keys());
         if let Some(settings) = &settings {
@@ -139,6 +140,27 @@ impl Load {
         None
     }
 
+    /// Of a secret and its `_file` from two layers, the stronger layer counts; both in one layer stay, and are a mistake.
+    fn drop_weaker(&self, value: &mut Value) {
+        let ValueKind::Table(table) = &mut value.kind else { return };
+        let rank = |value: &Value| match self.origins.of(value) {
+            Some(Origin::Env(name)) if env::is_own(name) => 2,
+            Some(Origin::Env(_)) => 1,
+            _ => 0,
+        };
+        let files: Vec<String> = table.keys().filter(|key| key.ends_with("_file")).cloned().collect();
+        for file in files {
+            let plain = file.strip_suffix("_file").unwrap_or(&file);
+            let ranks = table.get(plain).filter(|value| value.kind != ValueKind::Nil).map(rank);
+            match ranks.zip(table.get(&file).filter(|value| value.kind != ValueKind::Nil).map(rank)) {
+                Some((value, path)) if value > path => drop(table.remove(&file)),
+                Some((value, path)) if value < path => drop(table.remove(plain)),
+                _ => {}
+            }
+        }
+        table.values_mut().for_each(|value| self.drop_weaker(value));
+    }
+
     /// The tree as settings; every value that does not fit is a mistake and is taken out.
     fn settings(&mut self, root: &mut Value) -> Option<Settings> {
         for _ in 0..MAX_MISTAKES {
@@ -149,7 +171,10 @@ impl Load {
             };
             let path = Path(fault.path.iter().rev().cloned().collect());
             let place = self.find(root, &path, fault.unknown.is_some());
-            let text = explain(&path, &fault);
+            let mut text = explain(&path, &fault);
+            if matches!(place, Place::Env(_)) && text.starts_with("expected a list") {
+                text.push_str("; in the environment a list is one value: JSON, or words with commas between them");
+            }
             self.mistakes.push(Mistake { place, key: path.to_string(), text });
             take_out(root, &path.0);
             // What was meant is not missing as well.
@@ -413,6 +438,24 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_of_a_stronger_layer_replaces_the_file_of_a_weaker_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token").display().to_string();
+        std::fs::write(&file, "t").unwrap();
+        let yaml = format!("notify: {{github: {{token_file: '{file}', repo: a/b}}}}");
+        let github = |yaml: &str, env: &[(&str, &str)]| {
+            let github = load(yaml, env).unwrap().settings.notify.github;
+            (github.token.is_some(), github.token_file.is_some())
+        };
+        assert_eq!(github(&yaml, &[]), (false, true));
+        assert_eq!(github(&yaml, &[("GITHUB_TOKEN", "t")]), (true, false));
+        let env = [("GITHUB_TOKEN", "t"), ("SIGYN__NOTIFY__GITHUB__TOKEN_FILE", file.as_str())];
+        assert_eq!(github("", &env), (false, true));
+        let both = wrong(&yaml.replace("repo", "token: t, repo"), &[]);
+        assert!(both.contains("notify.github.token: both token and token_file are set; keep one"), "{both}");
+    }
+
+    #[test]
     fn plain_names_have_their_units() {
         let set = |name, value| load("", &[(name, value)]).unwrap().settings;
         for (text, window) in [("20", "20 lines"), ("1m", "1m"), ("20 lines step 5", "20 lines step 5")] {
@@ -567,7 +610,7 @@ telemetry: [info]
           SIGYN__COLLECT__LIMIT: collect.limit: expected a whole number from 0 to 4294967295, found a text
           SIGYN__LOKI__TIMOUT: loki.timout: no such key; did you mean `timeout`?
           SIGYN__NOTIFY__SLACK: notify.slack: expected a section with keys, found a text
-          SIGYN__WATCHES__0__QUERY: watches: expected a list, found keys with values
+          SIGYN__WATCHES__0__QUERY: watches: expected a list, found keys with values; in the environment a list is one value: JSON, or words with commas between them
           SIGYN____URL: no such key; write it as SIGYN__SECTION__KEY, such as SIGYN__LOKI__URL
           WINDOW_SIZE: detect.window: `0 lines` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)
         ");
@@ -730,8 +773,6 @@ notify: {external_labels: {cluster: eu-1}}
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
         #[test]
         fn any_text_gives_an_answer(text in "\\PC{0,200}", bits in "[-?:,\\[\\]{}#&*!|>'\"%@` \\n\ta-c0-2~.]{0,80}") {
             let _ = load(&text, &[]);

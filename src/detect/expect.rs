@@ -9,17 +9,22 @@ use super::calibrate::{Tail, quantile};
 use super::history::Row;
 use super::{Feature, config::WindowSpec};
 
-/// Windows of a block: long enough for a level and its spread, short against a daily rhythm.
-pub const BLOCK: usize = 30;
+/// Least windows of a block.
+const BLOCK: usize = 30;
+/// A block takes half an hour where windows are shorter than a minute: long enough for a level and its spread, short
+/// against a daily rhythm.
+const BLOCK_SECONDS: f64 = 1800.0;
 /// Windows that counts are summed over: one, and a few in a row, for what is too rare to show in one.
-pub const SPANS: [usize; 3] = [1, 3, 10];
+pub const SPANS: [usize; 4] = [1, 3, 10, 30];
+/// The newest windows may be the onset of what is to be found, so the recent level is taken from those before them.
+const SKIP: usize = 10;
 
 /// Something about a window that is not as expected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Which feature.
     pub feature: Feature,
-    /// What was seen; over several windows, the mean of one.
+    /// What was seen; over several windows in a row, their sum, or the mean of a rate.
     pub seen: f64,
     /// What was expected.
     pub expected: (f64, f64),
@@ -32,6 +37,7 @@ pub struct Finding {
 pub struct Expectation {
     counts: Vec<Count>,
     reals: Vec<Real>,
+    block: usize,
 }
 
 impl Expectation {
@@ -39,6 +45,12 @@ impl Expectation {
     #[must_use]
     pub fn fit<'a>(rows: impl Iterator<Item = &'a Row> + Clone, features: &[Feature], window: WindowSpec) -> Self {
         let timed = matches!(window, WindowSpec::Time(_));
+        let block = match window {
+            WindowSpec::Time(span) => {
+                ((BLOCK_SECONDS / span.0.as_secs_f64().max(1.0)) as usize).clamp(BLOCK, 12 * BLOCK)
+            }
+            WindowSpec::Lines { .. } => BLOCK,
+        };
         let mut counts = Vec::new();
         let mut reals = Vec::new();
         for feature in features {
@@ -48,11 +60,22 @@ impl Expectation {
                 _ => {
                     let values: Vec<f64> = rows.clone().map(|row| count_of(row, *feature)).collect();
                     let spans = if *feature == Feature::UniqueMessages || !timed { 1 } else { SPANS.len() };
-                    counts.extend(SPANS.iter().take(spans).filter_map(|span| Count::fit(&values, *feature, *span)));
+                    counts.extend(
+                        SPANS
+                            .iter()
+                            .take(spans)
+                            .filter_map(|span| Count::fit(&values, (*feature, *span, false), block)),
+                    );
+                    if matches!(feature, Feature::ErrorCount | Feature::WarnCount) {
+                        let values: Vec<f64> = values.iter().map(|value| value.min(1.0)).collect();
+                        counts.extend(
+                            SPANS.iter().skip(1).filter_map(|span| Count::fit(&values, (*feature, *span, true), block)),
+                        );
+                    }
                 }
             }
         }
-        Self { counts, reals }
+        Self { counts, reals, block }
     }
 
     /// All that is not as expected. `trail` and `recent` hold the rows before this one, the newest first; the trail holds
@@ -66,14 +89,14 @@ impl Expectation {
     ) -> Vec<Finding> {
         let mut found = Vec::new();
         for count in &self.counts {
-            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count_of(row, count.feature)).collect();
-            let latest: Vec<f64> = recent.clone().take(BLOCK).map(|row| count_of(row, count.feature)).collect();
+            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count.value(row)).collect();
+            let latest: Vec<f64> = recent.clone().skip(SKIP).take(self.block).map(|row| count.value(row)).collect();
             if before.len() + 1 == count.span {
-                found.extend(count.finding(count_of(row, count.feature), before.iter().sum(), &latest, row.seconds()));
+                found.extend(count.finding(count.value(row), before.iter().sum(), &latest, row.seconds()));
             }
         }
         for real in &self.reals {
-            found.extend(real.finding(row, recent.clone().take(BLOCK)));
+            found.extend(real.finding(row, recent.clone().skip(SKIP).take(self.block)));
         }
         found
     }
@@ -87,13 +110,13 @@ impl Expectation {
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Option<(f64, f64)> {
         if let Some(count) = self.counts.iter().find(|count| count.feature == feature) {
-            let latest: Vec<f64> = recent.take(BLOCK).map(|row| count_of(row, feature)).collect();
+            let latest: Vec<f64> = recent.skip(SKIP).take(self.block).map(|row| count_of(row, feature)).collect();
             let scale = if feature == Feature::Rate { row.seconds() } else { 1.0 };
             let (low, high) = count.range(count.band(&latest));
             return Some((low / scale, high / scale));
         }
         let real = self.reals.iter().find(|real| real.feature == feature)?;
-        Some(real.range(row, recent.take(BLOCK)))
+        Some(real.range(row, recent.skip(SKIP).take(self.block)))
     }
 }
 
@@ -107,7 +130,10 @@ fn count_of(row: &Row, feature: Feature) -> f64 {
 struct Count {
     feature: Feature,
     span: usize,
-    /// Windows that it is known from.
+    /// Whether windows are counted that have any, not how many they have: a rare thing that comes again and again.
+    presence: bool,
+    /// Windows of a block, and windows that it is known from.
+    block: f64,
     windows: f64,
     /// Low and high level of blocks, for one window.
     low: f64,
@@ -121,7 +147,7 @@ struct Count {
 }
 
 impl Count {
-    fn fit(values: &[f64], feature: Feature, span: usize) -> Option<Self> {
+    fn fit(values: &[f64], (feature, span, presence): (Feature, usize, bool), block: usize) -> Option<Self> {
         let sums: Vec<f64> = values.rchunks_exact(span).rev().map(|chunk| chunk.iter().sum()).collect();
         let blocks: Vec<&[f64]> = sums.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).collect();
         if blocks.is_empty() {
@@ -131,9 +157,10 @@ impl Count {
             values.sort_by(f64::total_cmp);
             values
         };
-        let levels = sorted(values.rchunks(BLOCK).filter(|block| block.len() > BLOCK / 3).map(mean).collect());
+        let levels =
+            sorted(values.rchunks(block).filter(|part| 3 * part.len() >= block.min(values.len())).map(mean).collect());
         // A burst of two stands for what a feature does that has never been seen.
-        let fanos = blocks.iter().filter_map(|block| fano(block)).chain([2.0]);
+        let fanos = blocks.iter().filter_map(|block| fano(block)).chain([if presence { 1.2 } else { 2.0 }]);
         let fano = quantile(&sorted(fanos.collect()), 0.6).max(1.2);
         let known = (blocks.len() / 32).min(blocks.len() - 1);
         let fold = |block: &[f64], pick: fn(f64, f64) -> f64, from: f64| block.iter().copied().fold(from, pick);
@@ -142,6 +169,8 @@ impl Count {
         let mut count = Self {
             feature,
             span,
+            presence,
+            block: block as f64,
             windows: values.len() as f64,
             low: quantile(&levels, 0.1),
             high: quantile(&levels, 0.9),
@@ -155,14 +184,21 @@ impl Count {
         Some(count)
     }
 
+    fn value(&self, row: &Row) -> f64 {
+        let count = count_of(row, self.feature);
+        if self.presence { count.min(1.0) } else { count }
+    }
+
     /// Low and high mean of the sums, with the recent level inside, and what the estimate may be off.
     fn band(&self, recent: &[f64]) -> (f64, f64) {
         let span = self.span as f64;
         let level = if recent.len() > BLOCK / 3 { Some(mean(recent)) } else { None };
         let low = level.map_or(self.low, |level| level.min(self.low));
         let high = level.map_or(self.high, |level| level.max(self.high));
-        let off = |mean: f64| (self.fano * mean / BLOCK as f64).sqrt();
-        let (low, high) = ((low - off(low)).max(0.0), high + off(high) + 0.5 / self.windows);
+        let off = |mean: f64| (self.fano * mean / self.block.min(self.windows)).sqrt();
+        // Few blocks have not shown yet how far the level wanders.
+        let wander = 1.0 + 0.5 / (self.windows / self.block).max(1.0).sqrt();
+        let (low, high) = ((low / wander - off(low)).max(0.0), high * wander + off(high) + 0.5 / self.windows);
         (low * span, high * span)
     }
 
@@ -182,16 +218,22 @@ impl Count {
         let band = self.band(recent);
         let up = sum > band.1;
         // What is over must not be told again because it is still in the sum.
-        let going_on = if up { now * span > band.1 } else { now * span < band.0 };
+        let going_on = if up {
+            now * span > band.1 && now * span >= 0.3 * sum
+        } else {
+            now * span < band.0 && now * span <= 3.0 * sum
+        };
         let unseen = if up { sum > self.most } else { sum < self.least };
         if !going_on || !unseen || !self.matters(sum, band, up) {
             return None;
         }
         let surprise = self.tail.surprise(self.surprise(sum, band));
+        // Sums of neighbouring windows overlap, so there are that many times fewer to be wrong in.
+        let surprise = if surprise > 0.0 { surprise + span.ln() } else { 0.0 };
         if surprise <= 0.0 {
             return None;
         }
-        let scale = if self.feature == Feature::Rate { span * seconds } else { span };
+        let scale = if self.feature == Feature::Rate { span * seconds } else { 1.0 };
         let (low, high) = self.range(band);
         Some(Finding { feature: self.feature, seen: sum / scale, expected: (low / scale, high / scale), surprise })
     }
@@ -199,10 +241,11 @@ impl Count {
     /// Whether the difference is big enough for anybody to care.
     fn matters(&self, sum: f64, (low, high): (f64, f64), up: bool) -> bool {
         match (self.feature, up) {
-            (Feature::ErrorCount, true) => sum >= high + 3.0,
-            (Feature::WarnCount, true) => sum >= 2.0 * high + 5.0,
+            (Feature::WarnCount, true) if self.presence => sum >= high + 3.0,
+            (Feature::ErrorCount, true) => sum >= 1.5 * high + 3.0,
+            (Feature::WarnCount, true) => sum >= 3.0 * high + 5.0,
             (Feature::UniqueMessages, true) => sum >= 1.5 * high + 5.0,
-            (Feature::Rate, true) => sum >= 2.0 * high + 20.0,
+            (Feature::Rate, true) => sum >= 3.0 * high + 20.0,
             (Feature::Rate, false) => sum <= 0.5 * low && low >= 5.0,
             _ => false,
         }
@@ -249,11 +292,15 @@ fn upper_tail(x: f64, mean: f64, fano: f64) -> f64 {
     if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
 }
 
-/// ln P(X <= x), for x under the mean.
+/// ln P(X <= x), for x under the mean: lines come in bursts of about `fano`, and the bursts follow Poisson's law. A
+/// negative binomial would find silence far too surprising.
 fn lower_tail(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = mean / (fano - 1.0);
-    let ratio = x / ((x - 1.0 + size).max(1e-9) * (1.0 - 1.0 / fano));
-    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
+    let (bursts, usual) = (x / fano, mean / fano);
+    let ratio = bursts / usual;
+    if ratio >= 1.0 {
+        return 0.0;
+    }
+    (bursts * usual.ln() - usual - ln_gamma(bursts + 1.0) - (1.0 - ratio).ln()).min(0.0)
 }
 
 fn ln_pmf(x: f64, mean: f64, fano: f64) -> f64 {

@@ -3,14 +3,22 @@
 //! What never happens here: I/O, a clock, a lock, unseeded randomness. Same inputs, settings and seed: same output, bit
 //! for bit, and any cutting of the same entries into batches gives the same transitions. It returns no `Result`.
 
+mod carry;
+mod group;
+mod internal;
+mod watch;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{Batch, Gap};
+use crate::detect::config::{DetectConfig, WindowSpec};
 use crate::detect::{Anomaly, Group, Judgement, Window};
+use crate::incident::config::IncidentConfig;
 use crate::incident::{Incident, Transition};
-use crate::labels::Fingerprint;
+use crate::labels::{Fingerprint, Labels};
 use crate::time::{Nanos, TimeRange};
 
 /// What the engine is fed.
@@ -91,6 +99,17 @@ pub struct Step {
     pub snapshots: Vec<Snapshot>,
     /// The command that was carried out.
     pub command_done: Option<i64>,
+    /// How far the groups of the watch are with learning.
+    pub learning: Learning,
+}
+
+/// How far the groups of a watch are with learning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learning {
+    /// Groups that are known.
+    pub groups: u32,
+    /// Groups that are judged.
+    pub ready: u32,
 }
 
 /// A group's model at one moment.
@@ -103,3 +122,109 @@ pub struct Snapshot {
     /// Versioned text; opaque to everybody but the detector.
     pub model: String,
 }
+
+/// One watch, as the engine needs to know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchOptions {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// The LogQL query that is read; the evidence shows it narrowed to the group.
+    pub query: String,
+    /// How lines are cut into windows.
+    pub window: WindowSpec,
+    /// Labels whose values tell groups apart; empty: the first of `service_name`, `job`, `app`.
+    pub group_by: Vec<String>,
+    /// Labels of every incident: the watch's and the external ones.
+    pub labels: Labels,
+    /// Who owns what it watches.
+    pub owner: Option<String>,
+    /// Where to read what to do.
+    pub runbook_url: Option<String>,
+}
+
+/// What the engine works with; immutable.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// sigyn's account space.
+    pub tenant: String,
+    /// How windows are judged.
+    pub detect: DetectConfig,
+    /// When incidents end.
+    pub incident: IncidentConfig,
+    /// Labels of incidents about sigyn itself.
+    pub external_labels: Labels,
+    /// What is watched.
+    pub watches: Vec<WatchOptions>,
+}
+
+/// What a watch found in the store after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Restore {
+    /// [`Step::done_until`] of the last commit.
+    pub done_until: Nanos,
+    /// [`Step::carry`] of the last commit that had one.
+    pub carry: Option<String>,
+    /// The models.
+    pub snapshots: Vec<Snapshot>,
+    /// Stored windows (revision 0, in order of time): those after each snapshot are folded into its model, those of the
+    /// last 70 minutes are known when late lines arrive.
+    pub windows: Vec<JudgedWindow>,
+}
+
+/// The pure core of sigyn.
+#[derive(Debug)]
+pub struct Engine {
+    watches: BTreeMap<Arc<str>, watch::Watch>,
+    internal: internal::Internal,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let shared = Arc::new(watch::Shared {
+            tenant: options.tenant.clone(),
+            detect: options.detect.clone(),
+            incident: options.incident.clone(),
+        });
+        let watches = options.watches.iter();
+        Self {
+            watches: watches
+                .map(|watch| (Arc::clone(&watch.name), watch::Watch::new(watch.clone(), Arc::clone(&shared))))
+                .collect(),
+            internal: internal::Internal::new(&options.tenant, &options.external_labels),
+        }
+    }
+
+    /// Puts a watch back to where its last commit left it. Unknown watches are ignored.
+    pub fn restore(&mut self, watch: &str, stored: Restore) {
+        if let Some(watch) = self.watches.get_mut(watch) {
+            watch.restore(stored);
+        }
+    }
+
+    /// Puts the open incidents about sigyn itself back.
+    pub fn restore_internal(&mut self, open: impl IntoIterator<Item = Incident>) {
+        self.internal.restore(open);
+    }
+
+    /// Takes one input and says all that follows from it.
+    pub fn step(&mut self, input: Input) -> Step {
+        match input {
+            Input::Batch(batch) => {
+                let watch = self.watches.get_mut(&batch.watch);
+                watch.map(|watch| watch.step(&batch)).unwrap_or_default()
+            }
+            Input::Command(command) => self.internal.step(&command),
+        }
+    }
+
+    /// The models of a watch as they stand, to be stored at stop.
+    #[must_use]
+    pub fn snapshots(&self, watch: &str) -> Vec<Snapshot> {
+        self.watches.get(watch).map(watch::Watch::snapshots).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

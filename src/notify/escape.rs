@@ -143,14 +143,11 @@ pub fn calm(text: &str, max: usize) -> String {
     out
 }
 
-/// Skips the rest of `ESC [ parameters final`, ECMA-48 §5.4, at most 16 characters of it.
+/// Skips the rest of `ESC [ parameters final` (ECMA-48 §5.4) and nothing that is not part of it.
 fn skip_colour(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     chars.next();
-    for _ in 0..16 {
-        if chars.next().is_none_or(|c| ('\u{40}'..='\u{7e}').contains(&c)) {
-            break;
-        }
-    }
+    while chars.next_if(|c| ('\u{20}'..='\u{3f}').contains(c)).is_some() {}
+    chars.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
 }
 
 /// Characters that change how others look (UAX 9 direction marks) or are not seen at all (tags, zero width).
@@ -218,6 +215,7 @@ mod tests {
     #[test]
     fn a_line_stays_one_calm_line() {
         assert_eq!(calm("a\r\nb\tc\u{1b}[31mred\u{1b}[0m\u{202e}x\n", 99), "a⏎b cred\u{fffd}x");
+        assert_eq!(calm("\u{1b}[1;é\u{1b}[", 99), "é");
         assert_eq!(calm("abcdef", 3), "ab…");
         assert_eq!(calm("abc", 3), "abc");
     }

@@ -10,6 +10,8 @@ pub mod escape;
 pub(crate) mod fixture;
 pub mod heartbeat;
 mod links;
+pub mod outbox;
+pub mod pace;
 pub mod receiver;
 pub mod render;
 
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use links::links;
+pub use links::{anomaly_links, links};
 
 use crate::incident::Transition;
 

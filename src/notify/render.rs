@@ -33,7 +33,7 @@ pub struct Message {
     pub labels: Option<String>,
     /// Name of the watch.
     pub watch: String,
-    /// Why, the strongest reason first.
+    /// All that was weighed, by falling share of the score.
     pub why: Vec<Reason>,
     /// Score and threshold.
     pub score: Option<String>,
@@ -62,8 +62,10 @@ pub struct Reason {
     pub what: &'static str,
     /// What was seen, with its unit.
     pub seen: String,
-    /// What was expected, with its unit: `0 to 3`.
+    /// What was expected, in the same unit: `0 to 3`.
     pub expected: String,
+    /// Whether it lies outside of what was expected.
+    pub outside: bool,
     /// Its share of the score: `71 %`.
     pub share: String,
 }
@@ -113,7 +115,7 @@ pub fn message(notification: &Notification) -> Message {
         watch: incident.watch.clone(),
         why: worst.map(|worst| worst.evidence.features.iter().map(reason).collect()).unwrap_or_default(),
         score: worst.map(score),
-        coverage: worst.map(|worst| coverage(&worst.evidence.coverage)),
+        coverage: worst.map(seen),
         samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
         detail: incident.detail.clone(),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
@@ -150,10 +152,17 @@ impl Message {
         }
     }
 
+    /// What lies outside of what was expected, else what has the greatest share.
+    #[must_use]
+    pub fn told(&self) -> Vec<&Reason> {
+        let outside: Vec<&Reason> = self.why.iter().filter(|reason| reason.outside).collect();
+        if outside.is_empty() { self.why.iter().take(1).collect() } else { outside }
+    }
+
     /// The strongest reason in words, else the detail.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        self.why.first().map(Reason::words).or_else(|| self.detail.clone())
+        self.told().first().map(|reason| reason.words()).or_else(|| self.detail.clone())
     }
 
     /// Score and coverage in one line.
@@ -178,22 +187,23 @@ pub fn severity(severity: Severity) -> &'static str {
 #[must_use]
 pub fn reason(evidence: &FeatureEvidence) -> Reason {
     let (what, unit) = match evidence.feature {
-        Feature::LineLength => ("mean line length", " bytes"),
+        Feature::LineLength => ("line length", " bytes"),
         Feature::ErrorCount => ("errors", ""),
         Feature::WarnCount => ("warnings", ""),
         Feature::UniqueMessages => ("different messages", ""),
-        Feature::Rate => ("lines per second", ""),
+        Feature::Rate => ("rate", " lines/s"),
     };
     let (low, high) = (number(evidence.expected.0), number(evidence.expected.1));
     Reason {
         what,
         seen: format!("{}{unit}", number(evidence.seen)),
-        expected: if low == high { format!("{low}{unit}") } else { format!("{low} to {high}{unit}") },
+        expected: if low == high { low } else { format!("{low} to {high}") },
+        outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
         share: format!("{:.0} %", (evidence.share * 100.0).clamp(0.0, 100.0)),
     }
 }
 
-/// Numbers as people read them: at most two decimals, thousands apart, no zeros at the end.
+/// Numbers as people read them: about three figures, thousands apart, no zeros at the end.
 #[must_use]
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
@@ -202,7 +212,8 @@ pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
-        _ => 2,
+        size if size >= 0.1 => 2,
+        _ => 3,
     };
     let text = format!("{value:.decimals$}");
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
@@ -290,6 +301,11 @@ fn score(worst: &Anomaly) -> String {
     format!("score {:.2}, unusual from {:.2}", worst.score, worst.threshold)
 }
 
+fn seen(worst: &Anomaly) -> String {
+    let late = if worst.late { ", some of them late" } else { "" };
+    format!("{}{late}", coverage(&worst.evidence.coverage))
+}
+
 fn coverage(coverage: &Coverage) -> String {
     let missing = |share: f64| {
         format!("{} of {} not seen", number(share * 100.0) + " %", count(coverage.seen + coverage.missing, "line"))
@@ -351,7 +367,8 @@ mod tests {
             (1_234_567.0, "1,234,567"),
             (-1234.4, "-1,234"),
             (999.9, "1,000"),
-            (-0.001, "0"),
+            (-0.0001, "0"),
+            (0.0333, "0.033"),
             (f64::NAN, "unknown"),
             (f64::INFINITY, "unknown"),
         ] {
@@ -373,6 +390,20 @@ mod tests {
         ] {
             assert_eq!(duration(seconds * SECOND), text);
         }
+    }
+
+    #[test]
+    fn only_what_is_outside_is_told() {
+        let mut transition = fixture::opened();
+        let told = |transition: &crate::incident::Transition| -> Vec<&'static str> {
+            let said = message(&fixture::notification(transition.clone(), "slack"));
+            said.told().into_iter().map(|reason| reason.what).collect()
+        };
+        assert_eq!(told(&transition), ["errors", "different messages", "rate"]);
+        for one in &mut transition.incident.worst.as_mut().unwrap().evidence.features {
+            one.seen = one.expected.0;
+        }
+        assert_eq!(told(&transition), ["errors"]);
     }
 
     #[test]

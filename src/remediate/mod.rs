@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::notify::config::NotifyConfig;
-use crate::notify::receiver::{self, BuildError, Rate, Receiver};
+use crate::notify::receiver::{self, BuildError, Rate, Receiver, Show};
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use action::log::Log;
 use config::RemediateConfig;
@@ -65,6 +65,16 @@ pub fn build(
     Ok(outlets)
 }
 
+/// Everybody that the settings name, showing only what they would send (`--dry-run`). No remediation log is written: it
+/// would record what was never done.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn dry(notify: &NotifyConfig, show: &Show) -> Result<Vec<(String, Outlet, Rate)>, BuildError> {
+    let receivers = receiver::dry(notify, show)?;
+    Ok(receivers.into_iter().map(|(name, receiver, rate)| (name, Outlet::Receiver(receiver), rate)).collect())
+}
+
 impl Notifier for Outlet {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         match self {
@@ -90,5 +100,7 @@ mod tests {
         notify.slack.webhook_url = Some(crate::secret::Secret::new("https://hooks.slack.com/services/a/b/c"));
         assert_eq!(names(&notify), ["slack", "remediation_log"]);
         assert!(folder.path().join("remediation.jsonl").exists());
+        let dry = dry(&notify, &(std::sync::Arc::new(|_: &receiver::Printed| {}) as Show)).unwrap();
+        assert!(dry.iter().all(|(_, outlet, _)| matches!(outlet, Outlet::Receiver(Receiver::Print(_)))));
     }
 }

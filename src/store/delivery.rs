@@ -14,13 +14,14 @@ use crate::time::Nanos;
 const READING: &str = "read the outbox of";
 const WRITING: &str = "write to the outbox of";
 
-/// The columns of a [`Delivery`]: its row, its transition, and the receipt of the first message about the incident.
+/// The columns of a [`Delivery`]: its row, its transition, and the receipt of the first message about the incident. (Asking
+/// for `state = 'sent'` there would let SQLite walk all that was ever sent.)
 macro_rules! delivery_columns {
     () => {
         "d.*, t.document, (
             SELECT e.receipt FROM deliveries e
             WHERE e.tenant = d.tenant AND e.receiver = d.receiver AND e.incident = d.incident AND e.id < d.id
-                AND e.state = 'sent' ORDER BY e.id LIMIT 1) AS earlier
+                AND e.receipt IS NOT NULL ORDER BY e.id LIMIT 1) AS earlier
         FROM deliveries d JOIN transitions t ON t.tenant = d.tenant AND t.incident = d.incident AND t.number = d.number"
     };
 }
@@ -53,6 +54,9 @@ pub(super) const DEAD: &str = "
     WHERE tenant = ?1 AND id = ?2 AND state = 'pending'";
 pub(super) const POSTPONE: &str =
     "UPDATE deliveries SET next_at = ?3 WHERE tenant = ?1 AND id = ?2 AND state = 'pending'";
+pub(super) const ABANDON: &str = "
+    UPDATE deliveries SET state = 'dead', changed_at = ?4, error = ?5
+    WHERE tenant = ?1 AND receiver = ?2 AND state = 'pending' AND changed_at <= ?3";
 pub(super) const COUNT: &str = "SELECT COUNT(*) FROM deliveries WHERE tenant = ?1 AND state = ?2";
 pub(super) const WAITING: &str = "
     SELECT receiver, COUNT(*) AS n FROM deliveries WHERE tenant = ?1 AND state = 'pending' GROUP BY receiver
@@ -123,6 +127,20 @@ impl Store {
     /// When the file could not be written.
     pub async fn delivery_postponed(&self, id: i64, next_at: Nanos) -> Result<(), StoreError> {
         self.change(sqlx::query(POSTPONE).bind(TENANT).bind(id).bind(next_at)).await
+    }
+
+    /// Gives up what waits for a receiver and has not changed since `before`.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn deliveries_abandon(
+        &self,
+        receiver: &str,
+        before: Nanos,
+        error: &str,
+        now: Nanos,
+    ) -> Result<(), StoreError> {
+        self.change(sqlx::query(ABANDON).bind(TENANT).bind(receiver).bind(before).bind(now).bind(error)).await
     }
 
     /// How many deliveries are in each state.

@@ -98,6 +98,14 @@ pub enum StoreError {
         /// The database file.
         path: String,
     },
+    /// It was opened with [`Store::open_read_only`](super::Store::open_read_only).
+    #[error("cannot {doing} {path}: it was opened for reading only")]
+    ReadOnly {
+        /// What was attempted.
+        doing: &'static str,
+        /// The database file.
+        path: String,
+    },
     /// Anything else.
     #[error("cannot {doing} {path}: {source}")]
     Failed {

@@ -23,8 +23,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 const BUSY: Duration = Duration::from_secs(10);
 /// The write-ahead file is cut back to this after a checkpoint, so that one large step does not stay on disk for ever.
 const WAL_LIMIT: &str = "67108864";
-/// SQLite's `SQLITE_CANTOPEN`.
-const CANTOPEN: i32 = 14;
+/// `SQLITE_READONLY` and `SQLITE_CANTOPEN`: a reader cannot make the two files that it shares with writers.
+const NO_SHARED_FILES: [Option<i32>; 2] = [Some(8), Some(14)];
 
 /// State that survives. Cheap to clone: all clones share one writer and a few readers.
 #[derive(Clone, Debug)]
@@ -39,6 +39,7 @@ struct Inner {
     writer: Slot,
     readers: [Slot; 2],
     turn: AtomicUsize,
+    read_only: bool,
     /// Held while the store is open for writing. Its own file: closing any handle of the database file would drop
     /// SQLite's own locks on it (POSIX), and the system releases it when the process dies.
     lock: std::sync::Mutex<Option<File>>,
@@ -81,21 +82,20 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing { path: text(&path) });
         }
-        let immutable = match reader(&path, false).await {
-            Ok(mut first) => match version(&mut first).await {
-                Ok(found) => {
-                    check_version(found, &path)?;
-                    false
-                }
-                // A folder that we cannot write, without the files that a living writer keeps: nobody writes.
-                Err(error) if base_code(&error) == Some(CANTOPEN) && !wal(&path).exists() => true,
-                Err(error) => return Err(failed("read", &path)(error)),
-            },
-            Err(error) => return Err(error),
-        };
-        let mut readers = [reader(&path, immutable).await?, reader(&path, immutable).await?];
-        let found = version(&mut readers[0]).await.map_err(failed("read", &path))?;
-        check_version(found, &path)?;
+        let mut immutable = false;
+        let mut first = reader(&path, immutable).await?;
+        let mut found = version(&mut first).await;
+        if let Err(error) = &found
+            && NO_SHARED_FILES.contains(&base_code(error))
+            && !wal(&path).exists()
+        {
+            // A folder that we cannot write, without the files that a living writer keeps: nobody writes.
+            immutable = true;
+            first = reader(&path, immutable).await?;
+            found = version(&mut first).await;
+        }
+        check_version(found.map_err(failed("read", &path))?, &path)?;
+        let readers = [first, reader(&path, immutable).await?];
         Ok(Self::new(path, None, readers, None))
     }
 
@@ -132,12 +132,16 @@ impl Store {
         lock: Option<File>,
     ) -> Self {
         let readers = readers.map(|reader| Mutex::new(Some(reader)));
+        let read_only = writer.is_none();
         let (writer, lock, turn) = (Mutex::new(writer), std::sync::Mutex::new(lock), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { path, writer, readers, turn, lock }) }
+        Self { inner: Arc::new(Inner { path, writer, readers, turn, read_only, lock }) }
     }
 
     /// The one connection that writes; `doing` is for the message when there is none.
     pub(super) async fn writer(&self, doing: &'static str) -> Result<Guard<'_>, StoreError> {
+        if self.inner.read_only {
+            return Err(StoreError::ReadOnly { doing, path: text(&self.inner.path) });
+        }
         self.take(&self.inner.writer, doing).await
     }
 
@@ -214,8 +218,12 @@ fn known_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// Number of the store's newest migration.
+/// Number of the store's newest migration; 0 when its first start was cut off.
 async fn version(reader: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+    if !sqlx::query_scalar(BEGUN).fetch_one(&mut *reader).await? {
+        return Ok(0);
+    }
     sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success").fetch_one(reader).await
 }
 

@@ -27,6 +27,7 @@ pub(super) const ALL_WINDOWS: &str = "
     ORDER BY w.grp, w.range_start, w.range_end";
 pub(super) const COMMANDS: &str =
     "SELECT id, at, document FROM commands WHERE tenant = ?1 AND done = 0 ORDER BY id LIMIT 1000";
+const ANY_WATCH: &str = "SELECT 1 FROM watches WHERE tenant = ?1 LIMIT 1";
 pub(super) const LAST_WORD: &str =
     "SELECT document FROM commands WHERE tenant = ?1 AND subject = ?2 ORDER BY id DESC LIMIT 1";
 
@@ -39,6 +40,16 @@ impl Store {
         let mut reader = self.reader(DOING).await?;
         let row = sqlx::query(WATCH).bind(TENANT).bind(watch).fetch_optional(&mut *reader).await;
         row.and_then(|row| row.map(|row| state(&row)).transpose()).map_err(failed(DOING, self.path()))
+    }
+
+    /// Whether any watch has ever committed a step.
+    ///
+    /// # Errors
+    /// When the file could not be read.
+    pub async fn has_watches(&self) -> Result<bool, StoreError> {
+        let mut reader = self.reader(DOING).await?;
+        let row = sqlx::query(ANY_WATCH).bind(TENANT).fetch_optional(&mut *reader).await;
+        row.map(|row| row.is_some()).map_err(failed(DOING, self.path()))
     }
 
     /// The newest model of each group of a watch.

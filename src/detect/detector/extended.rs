@@ -83,3 +83,59 @@ fn score<const N: usize>(forests: &[Forest<f64, N>], point: &[f64; N]) -> Option
     let sum = || forests.iter().map(|forest| forest.score(point)).sum::<f64>() / forests.len().max(1) as f64;
     catch_unwind(AssertUnwindSafe(sum)).ok().filter(|value| value.is_finite())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forest::Forest as Own;
+    use super::super::tests::{rows, spike};
+    use super::*;
+
+    fn ranks(values: &[f64]) -> Vec<f64> {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|one, two| values[*one].total_cmp(&values[*two]));
+        let mut ranks = vec![0.0; values.len()];
+        for (rank, at) in order.into_iter().enumerate() {
+            ranks[at] = rank as f64;
+        }
+        ranks
+    }
+
+    /// Spearman's rank correlation; ties are not looked for, scores have none.
+    fn spearman(one: &[f64], two: &[f64]) -> f64 {
+        let n = one.len() as f64;
+        let apart: f64 = ranks(one).iter().zip(ranks(two)).map(|(a, b)| (a - b).powi(2)).sum();
+        1.0 - 6.0 * apart / (n * (n * n - 1.0))
+    }
+
+    #[test]
+    fn our_forest_and_the_crate_rank_alike() {
+        let rows = rows(1000, 11);
+        let rows: Vec<&Row> = rows.iter().collect();
+        for features in [&Feature::ALL[..], &Feature::ALL[..4]] {
+            let own = Own::fit(&rows, features_of(features), 1).unwrap();
+            let theirs = Extended::fit(&rows, features_of(features)).unwrap();
+            let own: Vec<f64> = rows.iter().map(|row| own.score(row).value).collect();
+            let theirs: Vec<f64> = rows.iter().map(|row| theirs.score(row).unwrap().value).collect();
+            let correlation = spearman(&own, &theirs);
+            println!("{} features: {correlation:.3}", features.len());
+            assert!(correlation >= 0.8, "{correlation}");
+        }
+    }
+
+    fn features_of(features: &[Feature]) -> &'static [Feature] {
+        super::super::features(if features.len() == 4 {
+            super::super::Preset::Classic
+        } else {
+            super::super::Preset::Standard
+        })
+    }
+
+    #[test]
+    fn equal_and_huge_rows_do_no_harm() {
+        let row = spike();
+        assert!(
+            Extended::fit(&[&row; 300], &Feature::ALL).is_none_or(|fit| fit.score(&row).is_none_or(|s| s.value <= 1.0))
+        );
+        assert!(Extended::fit(&[&row], &Feature::ALL).is_none());
+    }
+}

@@ -160,3 +160,53 @@ fn expected_path(n: usize) -> f64 {
     });
     TABLE.get(n).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{rows, spike};
+    use super::*;
+
+    #[test]
+    fn the_parts_add_up_to_the_path_exactly() {
+        let rows = rows(400, 7);
+        let forest = Forest::fit(&rows.iter().collect::<Vec<_>>(), &Feature::ALL, 3).unwrap();
+        for row in rows.iter().take(50).chain([&spike()]) {
+            let (path, parts) = forest.walk(&forest.scale.apply(row));
+            let told: f64 = parts.iter().sum();
+            assert!((path - expected_path(forest.sample) - told).abs() < 1e-9, "{path} {told}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_forest() {
+        let rows = rows(300, 1);
+        let rows: Vec<&Row> = rows.iter().collect();
+        let score = |seed| Forest::fit(&rows, &Feature::ALL, seed).unwrap().score(&spike());
+        assert_eq!(score(1), score(1));
+        assert_ne!(score(1), score(2));
+    }
+
+    #[test]
+    fn an_outlier_scores_high_and_the_shares_name_it() {
+        let rows = rows(500, 5);
+        let forest = Forest::fit(&rows.iter().collect::<Vec<_>>(), &Feature::ALL, 3).unwrap();
+        let (usual, odd) = (forest.score(&rows[0]), forest.score(&spike()));
+        assert!(odd.value > usual.value + 0.05, "{odd:?} {usual:?}");
+        assert!((odd.shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        let most = (0..5).max_by(|a, b| odd.shares[*a].total_cmp(&odd.shares[*b])).unwrap();
+        assert_eq!(Feature::ALL[most], Feature::ErrorCount, "{odd:?}");
+    }
+
+    #[test]
+    fn equal_rows_make_a_forest_too() {
+        let row = spike();
+        let forest = Forest::fit(&[&row; 64], &Feature::ALL, 1).unwrap();
+        assert!((forest.score(&row).value - 0.5).abs() < 1e-9);
+        assert!(Forest::fit(&[&row], &Feature::ALL, 1).is_none());
+    }
+
+    #[test]
+    fn nodes_are_small() {
+        assert_eq!(size_of::<Node>(), 8);
+    }
+}

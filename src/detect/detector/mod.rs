@@ -199,3 +199,45 @@ impl Scale {
         out
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::collect::Coverage;
+    use crate::detect::Features;
+    use crate::time::{MINUTE, TimeRange};
+
+    pub(crate) fn window(at: i64, lines: u64, [length, errors, warns, unique]: [f64; 4]) -> Window {
+        let range = TimeRange::new(at * MINUTE, (at + 1) * MINUTE);
+        let length = if lines == 0 { None } else { Some(length) };
+        let features = Features([length, Some(errors), Some(warns), Some(unique), Some(lines as f64 / 60.0)]);
+        Window { range, lines, features, coverage: Coverage::default(), late: false, samples: Vec::new() }
+    }
+
+    /// An ordinary window of a service with about 200 lines a minute.
+    pub(crate) fn ordinary(dice: &mut Dice, at: i64) -> Window {
+        let mut bell = |spread: f64| spread * (0..12).map(|_| dice.unit()).sum::<f64>() - 6.0 * spread;
+        let lines = (200.0 + bell(20.0)).max(0.0).round();
+        let errors = (1.0 + bell(1.2)).max(0.0).round();
+        let warns = (5.0 + bell(2.0)).max(0.0).round();
+        window(at, lines as u64, [140.0 + bell(5.0), errors, warns, (30.0 + bell(3.0)).round()])
+    }
+
+    pub(crate) fn rows(count: i64, seed: u64) -> Vec<Row> {
+        let history = History::new(&DetectConfig::default(), 1);
+        let mut dice = Dice(seed);
+        (0..count).map(|at| history.row(&ordinary(&mut dice, at))).collect()
+    }
+
+    pub(crate) fn spike() -> Row {
+        History::new(&DetectConfig::default(), 1).row(&window(0, 210, [141.0, 60.0, 5.0, 31.0]))
+    }
+
+    #[test]
+    fn dice_are_fair_and_bounded() {
+        let mut dice = Dice(1);
+        let mean = (0..10_000).map(|_| dice.unit()).sum::<f64>() / 10_000.0;
+        assert!((mean - 0.5).abs() < 0.02);
+        assert!((0..1000).all(|_| dice.below(7) < 7));
+    }
+}

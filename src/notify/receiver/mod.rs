@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use github::Github;
-pub use print::{Form, Print, Printed};
+pub use print::{Form, Print, Printed, Show};
 pub use slack::Slack;
 
 use super::config::NotifyConfig;
@@ -74,16 +74,23 @@ pub fn build(config: &NotifyConfig) -> Result<Vec<(String, Receiver, Rate)>, Bui
     Ok(receivers)
 }
 
-impl Receiver {
-    /// The same, but it only shows what it would send (`--dry-run`).
-    #[must_use]
-    pub fn dry(self, show: Arc<dyn Fn(&Printed) + Send + Sync>) -> Self {
-        match self {
-            Self::Slack(_) => Self::Print(Print::new(Form::Message, show)),
-            Self::Github(_) => Self::Print(Print::new(Form::Issue, show)),
-            Self::Print(print) => Self::Print(print),
-        }
+/// The same receivers, but each only shows what it would send (`--dry-run`). With none set, one shows chat messages.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn dry(config: &NotifyConfig, show: &Show) -> Result<Vec<(String, Receiver, Rate)>, BuildError> {
+    let print = |form| Receiver::Print(Print::new(form, Arc::clone(show)));
+    let mut receivers: Vec<_> = build(config)?
+        .into_iter()
+        .map(|(name, receiver, _)| match receiver {
+            Receiver::Github(_) => (name, print(Form::Issue), Rate::UNLIMITED),
+            Receiver::Slack(_) | Receiver::Print(_) => (name, print(Form::Message), Rate::UNLIMITED),
+        })
+        .collect();
+    if receivers.is_empty() {
+        receivers.push(("print".to_owned(), print(Form::Message), Rate::UNLIMITED));
     }
+    Ok(receivers)
 }
 
 impl Notifier for Receiver {
@@ -125,9 +132,22 @@ mod tests {
     }
 
     #[test]
+    fn none_shows_its_secret() {
+        let mut config = config();
+        config.slack.webhook_url = Some(Secret::new("https://hooks.slack.com/services/hunter2"));
+        config.github.token = Some(Secret::new("hunter2"));
+        assert!(!format!("{:?}", build(&config).unwrap()).contains("hunter2"));
+    }
+
+    #[test]
     fn a_dry_one_is_made_of_each() {
-        for (_, receiver, _) in build(&config()).unwrap() {
-            assert!(matches!(receiver.dry(Arc::new(|_| {})), Receiver::Print(_)));
-        }
+        let show: Show = Arc::new(|_| {});
+        let names = |config: &NotifyConfig| -> Vec<String> {
+            let built = dry(config, &show).unwrap();
+            assert!(built.iter().all(|(_, receiver, _)| matches!(receiver, Receiver::Print(_))));
+            built.into_iter().map(|(name, _, _)| name).collect()
+        };
+        assert_eq!(names(&config()), ["slack", "github"]);
+        assert_eq!(names(&NotifyConfig::default()), ["print"]);
     }
 }

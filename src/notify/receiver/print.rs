@@ -28,11 +28,14 @@ pub struct Printed {
     pub text: String,
 }
 
+/// Where it goes instead. Called by several tasks, so it writes each one as a whole.
+pub type Show = Arc<dyn Fn(&Printed) + Send + Sync>;
+
 /// Hands everything to a function.
 #[derive(Clone)]
 pub struct Print {
     form: Form,
-    show: Arc<dyn Fn(&Printed) + Send + Sync>,
+    show: Show,
 }
 
 impl fmt::Debug for Print {
@@ -44,7 +47,7 @@ impl fmt::Debug for Print {
 impl Print {
     /// Shows in this form, by this function.
     #[must_use]
-    pub fn new(form: Form, show: Arc<dyn Fn(&Printed) + Send + Sync>) -> Self {
+    pub fn new(form: Form, show: Show) -> Self {
         Self { form, show }
     }
 

@@ -42,7 +42,7 @@ pub struct LogError {
 }
 
 impl Log {
-    /// Opens the log for appending, makes it when it is missing, and reads which keys its end holds.
+    /// Opens the log for appending, makes it and its folder when they are missing, and reads which keys its end holds.
     ///
     /// # Errors
     /// When the file cannot be read and written.
@@ -119,6 +119,9 @@ fn tail(path: &Path) -> io::Result<Keys> {
     #[derive(Deserialize)]
     struct Known {
         key: String,
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
     }
     let mut file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
@@ -202,7 +205,7 @@ impl<'a> Evidence<'a> {
             lines: incident.lines,
             score: worst.map(|worst| worst.score),
             threshold: worst.map(|worst| worst.threshold),
-            reasons: said.why.iter().map(Reason::words).collect(),
+            reasons: said.told().into_iter().map(Reason::words).collect(),
             coverage: said.coverage.as_deref(),
             query: worst.map(|worst| worst.evidence.query.as_str()),
         }
@@ -233,7 +236,7 @@ mod tests {
         write(&Log::open(&path, github()).unwrap(), fixture::opened()).await;
         write(&Log::open(&path, Remediation::Log).unwrap(), fixture::internal_resolved()).await;
         insta::assert_snapshot!(lines(&path).join("\n"), @r#"
-        {"key":"00c0ffee00c0ffee/1/remediation_log","time":"2026-11-20T22:03:00Z","incident":"00c0ffee00c0ffee","fingerprint":"v1:cd9da4c2580bd810","labels":{"service_name":"cart"},"incident_labels":{"cluster":"eu-1"},"watch":"shop","kind":"opened","severity":"critical","title":"cart: more errors than usual","reason":"errors 48, expected 0 to 3","evidence":{"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:03:00Z","windows":3,"lines":3412,"score":0.934,"threshold":0.71,"reasons":["errors 48, expected 0 to 3","different messages 131, expected 20 to 42.5","lines per second 20.1, expected 4 to 9.25","mean line length 214 bytes, expected 80 to 220 bytes"],"coverage":"every line seen, counted exactly","query":"{service_name=\"cart\"}"},"action":"github_issue","repo":"acme/shop","links":{"incident":"https://sigyn.example.com/incidents/00c0ffee00c0ffee","explore":"https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D"}}
+        {"key":"00c0ffee00c0ffee/1/remediation_log","time":"2026-11-20T22:03:00Z","incident":"00c0ffee00c0ffee","fingerprint":"v1:cd9da4c2580bd810","labels":{"service_name":"cart"},"incident_labels":{"cluster":"eu-1"},"watch":"shop","kind":"opened","severity":"critical","title":"cart: more errors than usual","reason":"errors 48, expected 0 to 3","evidence":{"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:03:00Z","windows":3,"lines":3412,"score":0.934,"threshold":0.71,"reasons":["errors 48, expected 0 to 3","different messages 131, expected 20 to 42.5","rate 20.1 lines/s, expected 4 to 9.25"],"coverage":"every line seen, counted exactly","query":"{service_name=\"cart\"}"},"action":"github_issue","repo":"acme/shop","links":{"incident":"https://sigyn.example.com/incidents/00c0ffee00c0ffee","explore":"https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D"}}
         {"key":"00c0ffee00c0ffee/2/remediation_log","time":"2026-11-20T22:03:00Z","incident":"00c0ffee00c0ffee","fingerprint":"v1:18590898ede2571d","labels":{"on":"shop","problem":"loki_unreachable","service":"sigyn"},"incident_labels":{"cluster":"eu-1"},"watch":"sigyn","kind":"resolved","severity":"warning","title":"sigyn: cannot reach Loki","reason":"GET http://loki:3100/loki/api/v1/query_range: connection refused; is Loki up, and is loki.url right?","evidence":{"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:03:00Z","windows":0,"lines":0,"score":null,"threshold":null,"reasons":[],"coverage":null,"query":null},"action":"log","links":{"incident":"https://sigyn.example.com/incidents/00c0ffee00c0ffee","explore":"https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D"}}
         "#);
     }
@@ -283,7 +286,8 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_written_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Log::open(&folder.path().join("none/log.jsonl"), Remediation::Log).unwrap_err().to_string();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = Log::open(&folder.path().join("file/log.jsonl"), Remediation::Log).unwrap_err().to_string();
         assert!(error.contains("cannot open the remediation log") && error.contains("remediate.log"), "{error}");
     }
 

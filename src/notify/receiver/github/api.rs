@@ -35,7 +35,16 @@ pub(super) struct Issue {
     #[serde(default)]
     pub(super) body: Option<String>,
     #[serde(default)]
+    pub(super) labels: Vec<Label>,
+    #[serde(default)]
     pub(super) pull_request: Option<serde::de::IgnoredAny>,
+}
+
+/// A label of an issue.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Label {
+    #[serde(default)]
+    pub(super) name: String,
 }
 
 /// What we read of a comment.

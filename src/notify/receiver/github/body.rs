@@ -50,7 +50,8 @@ pub fn render_comment(notification: &Notification) -> String {
             format!("**Resolved**: {}.{ended}", sentence(&said))
         }
     };
-    let reason = said.reason().map(|reason| format!("Worst: {}", escape::markdown(&reason, VALUE)));
+    let worst = if said.detail.is_some() { "Why" } else { "Worst" };
+    let reason = said.reason().map(|reason| format!("{worst}: {}", escape::markdown(&reason, VALUE)));
     let parts = [
         Some(format!("{mark}\n{first}")),
         reason.filter(|_| !opened),
@@ -222,8 +223,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 
@@ -313,8 +314,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 
@@ -371,8 +372,8 @@ mod tests {
         | --- | --- | --- | --- |
         | errors | 48 | 0 to 3 | 71 % |
         | different messages | 131 | 20 to 42.5 | 19 % |
-        | lines per second | 20.1 | 4 to 9.25 | 8 % |
-        | mean line length | 214 bytes | 80 to 220 bytes | 2 % |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
+        | line length | 214 bytes | 80 to 220 | 2 % |
 
         <details><summary>Log lines, secrets masked</summary>
 

@@ -121,7 +121,17 @@ impl Github {
         let (title, body) = render_issue(notification);
         let mut labels = self.config.labels.clone();
         labels.push(format!("severity:{}", severity(notification.transition.incident.severity)));
-        api.create(&title, &body, &labels).await.map(|issue| receipt(&issue))
+        let issue = api.create(&title, &body, &labels).await?;
+        // Without the right to triage, GitHub drops labels without a word, and then the issue is not found by its mark.
+        if self.label().is_some_and(|label| issue.labels.iter().all(|kept| !kept.name.eq_ignore_ascii_case(label))) {
+            tracing::warn!(
+                "issue #{} on {} was created without its labels: the token's user needs the role Triage or Write there, \
+                 else an issue can be created twice when an answer is lost",
+                issue.number,
+                self.repo
+            );
+        }
+        Ok(receipt(&issue))
     }
 
     /// The issue of this incident when an answer was lost, else an open one of the same place.
@@ -149,7 +159,7 @@ impl Github {
             message: format!("GitHub's token: {error}"),
             after: None,
         })?;
-        let token = token.unwrap_or_else(|| Secret::new(""));
+        let token = Secret::new(token.as_ref().map_or("", Secret::expose).trim());
         let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(api) = cached.api.as_ref().filter(|api| *api.token() == token) {
             return Ok(api.clone());
@@ -216,13 +226,14 @@ enum Found {
     SamePlace(Issue),
 }
 
-/// Comments once, and closes once when it is over.
+/// Comments once, and closes once when it is over. Who closed an issue by hand wants to hear the end at most.
 async fn follow_up(api: &Api, number: u64, notification: &Notification) -> Result<Receipt, SendError> {
     let issue = api.issue(number).await?;
-    if !commented(api, &issue, &notification.key).await? {
+    let (closed, over) = (issue.state == "closed", notification.transition.kind == TransitionKind::Resolved);
+    if (!closed || over) && !commented(api, &issue, &notification.key).await? {
         api.comment(number, &render_comment(notification)).await?;
     }
-    if notification.transition.kind == TransitionKind::Resolved && issue.state != "closed" {
+    if over && !closed {
         api.close(number).await?;
     }
     Ok(receipt(&issue))

@@ -62,7 +62,8 @@ async fn list(
     let hub = hub.lock().unwrap();
     assert_eq!((params["state"].as_str(), params["direction"].as_str()), ("open", "desc"));
     let wanted = |issue: &&Value| {
-        let labels: Vec<&str> = issue["labels"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let labels: Vec<&str> =
+            issue["labels"].as_array().unwrap().iter().filter_map(|label| label["name"].as_str()).collect();
         issue["state"] == "open" && labels.contains(&params["labels"].as_str())
     };
     Json(hub.issues.iter().rev().filter(wanted).cloned().collect())
@@ -75,6 +76,7 @@ async fn create(State(hub): State<Shared>, Json(mut issue): Json<Value>) -> (Sta
     issue["html_url"] = json!(format!("https://github.example.com/acme/shop/issues/{number}"));
     issue["state"] = json!("open");
     issue["comments"] = json!(0);
+    issue["labels"] = issue["labels"].as_array().unwrap().iter().map(|name| json!({ "name": name })).collect();
     hub.issues.push(issue.clone());
     (StatusCode::CREATED, Json(issue))
 }
@@ -174,7 +176,7 @@ async fn an_incident_is_one_issue_from_open_to_close() {
     assert_eq!(send(&github, fixture::resolved(), Some(&receipt)).await, Ok(receipt));
     let hub = hub.lock().unwrap();
     let issue = &hub.issues[0];
-    assert_eq!(issue["labels"], json!(["sigyn", "severity:critical"]));
+    assert_eq!(issue["labels"], json!([{ "name": "sigyn" }, { "name": "severity:critical" }]));
     assert_eq!((&issue["state"], &issue["state_reason"]), (&json!("closed"), &json!("completed")));
     assert_eq!((hub.issues.len(), hub.comments.len()), (1, 2));
     insta::assert_snapshot!(hub.calls.join("\n"), @r"
@@ -238,7 +240,8 @@ async fn a_mark_in_the_text_of_others_does_not_count() {
     let (github, hub) = start().await;
     let mark = body::incident_mark(&fixture::opened().incident);
     let issue = |body: String, labels: Value| json!({ "number": 1, "state": "open", "comments": 0, "body": body, "labels": labels });
-    hub.lock().unwrap().issues = vec![issue(format!("see\n{mark}"), json!(["sigyn"])), issue(mark, json!(["bug"]))];
+    hub.lock().unwrap().issues =
+        vec![issue(format!("see\n{mark}"), json!([{ "name": "sigyn" }])), issue(mark, json!([{ "name": "bug" }]))];
     assert_eq!(send(&github, fixture::opened(), None).await.unwrap().id.as_deref(), Some("3"));
 }
 
@@ -248,6 +251,20 @@ async fn an_end_that_nobody_was_told_the_beginning_of_is_silent() {
     assert_eq!(send(&github, fixture::resolved(), None).await, Ok(Receipt::default()));
     assert_eq!(send(&github, fixture::continued(), None).await.unwrap().id.as_deref(), Some("1"));
     assert_eq!(hub.lock().unwrap().issues.len(), 1);
+}
+
+#[tokio::test]
+async fn who_closed_it_by_hand_hears_the_end_only() {
+    let (github, hub) = start().await;
+    let receipt = send(&github, fixture::opened(), None).await.unwrap();
+    hub.lock().unwrap().issues[0]["state"] = json!("closed");
+    for transition in [fixture::continued(), fixture::resolved()] {
+        send(&github, transition, Some(&receipt)).await.unwrap();
+    }
+    let hub = hub.lock().unwrap();
+    assert_eq!(hub.comments.len(), 1);
+    assert!(hub.comments[0].1.contains("**Resolved**"), "{}", hub.comments[0].1);
+    assert!(hub.calls.iter().all(|call| !call.starts_with("PATCH")));
 }
 
 #[tokio::test]
@@ -343,6 +360,13 @@ async fn nobody_there_and_bad_tokens() {
     let (github, _hub) = start_with(|config| config.api_url = format!("http://{free}/api/v3")).await;
     let error = send(&github, fixture::opened(), None).await.unwrap_err();
     assert!(matches!(error, SendError::Retry { reason: "unreachable", .. }), "{error:?}");
+    // Nobody accepts: the connection stands, and nothing comes.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = GithubConfig { api_url: format!("http://{}", silent.local_addr().unwrap()), ..github.config };
+    let hasty = reqwest::Client::builder().timeout(Duration::from_millis(20)).build().unwrap();
+    let github = Github::new(&config, hasty).unwrap().unwrap();
+    let error = send(&github, fixture::opened(), None).await.unwrap_err();
+    assert!(matches!(error, SendError::Retry { reason: "timeout", .. }), "{error:?}");
     for bad in ["", "a b", "a\nb"] {
         let (github, _hub) = start_with(|config| config.token = Some(Secret::new(bad))).await;
         let error = send(&github, fixture::opened(), None).await.unwrap_err();

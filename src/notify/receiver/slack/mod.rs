@@ -1,5 +1,8 @@
 //! Slack by an incoming webhook; Mattermost and Rocket.Chat take the same.
 //!
+//! Those two read `text` and know no `blocks` (Mattermost: `server/public/model/incoming_webhook.go`; Rocket.Chat:
+//! `processWebhookMessage.ts`), so the text says everything, too.
+//!
 //! What comes in: notifications. What goes out: one POST each. A webhook gives nothing back to find the message by, so
 //! later transitions are short messages of their own.
 
@@ -30,8 +33,7 @@ impl Slack {
     /// `None` when no webhook is set.
     #[must_use]
     pub fn new(config: &SlackConfig, client: reqwest::Client) -> Option<Self> {
-        let Self { url, file, client } =
-            Self { url: config.webhook_url.clone(), file: config.webhook_url_file.clone(), client };
+        let (url, file) = (config.webhook_url.clone(), config.webhook_url_file.clone());
         (url.is_some() || file.is_some()).then_some(Self { url, file, client })
     }
 

@@ -116,6 +116,17 @@ async fn nobody_there_is_worth_another_try() {
 }
 
 #[tokio::test]
+async fn no_answer_in_time_is_worth_another_try() {
+    // Nobody accepts: the connection stands, and nothing comes.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/services/T0/{TOKEN}", silent.local_addr().unwrap());
+    let hasty = reqwest::Client::builder().timeout(Duration::from_millis(20)).build().unwrap();
+    let slack = Slack { url: Some(Secret::new(url)), file: None, client: hasty };
+    let error = send(&slack).await.unwrap_err();
+    assert!(matches!(error, SendError::Retry { reason: "timeout", .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_bad_address_is_never_shown() {
     let error = send(&slack(&format!("hooks.slack.com/services/{TOKEN}"))).await.unwrap_err();
     assert!(matches!(error, SendError::GiveUp { reason: "settings", .. }), "{error:?}");

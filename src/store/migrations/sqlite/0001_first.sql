@@ -115,9 +115,8 @@ CREATE UNIQUE INDEX deliveries_key ON deliveries (tenant, key);
 -- Of one incident, also for one receiver: the receipt of its first message, and whether an older one still waits.
 CREATE INDEX deliveries_incident ON deliveries (tenant, incident, number);
 CREATE INDEX deliveries_order ON deliveries (tenant, receiver, incident, id, state);
--- Only what waits, in the order of writing.
-CREATE INDEX deliveries_pending ON deliveries (tenant, receiver, id) WHERE state = 'pending';
-CREATE INDEX deliveries_state ON deliveries (tenant, state);
+-- What waits for a receiver, in the order of writing; and how many there are in each state.
+CREATE INDEX deliveries_state ON deliveries (tenant, state, receiver, id);
 
 -- What people and parts of sigyn want of the engine; a row stays until a step has carried it out.
 CREATE TABLE commands (

@@ -1,0 +1,202 @@
+//! From an input to what is stored: the engine on its own thread, and the one transaction of each step.
+//!
+//! A step that cannot be committed is tried again until it can: the engine has gone on, so the store must follow. Until
+//! then its watch reads nothing more, and nobody is told anything that a restart would not know of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::clock::Clock;
+use crate::engine::{CommandKind, Engine, Input, Restore, Snapshot, Step};
+use crate::incident::Transition;
+use crate::notify::config::NotifyConfig;
+use crate::notify::{self, Notification};
+use crate::store::{Commit, NewDelivery, Store};
+
+/// Pause between attempts to commit.
+const COMMIT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who looks on: the terminal of `once` and `demo`.
+pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
+
+enum Ask {
+    Step(Box<Input>, oneshot::Sender<Step>),
+    Restore(Arc<str>, Box<Restore>, oneshot::Sender<()>),
+    Snapshots(Arc<str>, oneshot::Sender<Vec<Snapshot>>),
+}
+
+/// The way to the engine's thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl EngineHandle {
+    /// The handle, and what the engine's thread runs until the last handle is gone.
+    #[must_use]
+    pub fn new(mut engine: Engine) -> (Self, impl FnOnce() + Send + 'static) {
+        let (asks, mut inbox) = mpsc::channel::<Ask>(4);
+        let run = move || {
+            while let Some(ask) = inbox.blocking_recv() {
+                // Whoever asked may have gone: at stop that is no fault.
+                match ask {
+                    Ask::Step(input, answer) => {
+                        let _ = answer.send(engine.step(*input));
+                    }
+                    Ask::Restore(watch, stored, answer) => {
+                        engine.restore(&watch, *stored);
+                        let _ = answer.send(());
+                    }
+                    Ask::Snapshots(watch, answer) => {
+                        let _ = answer.send(engine.snapshots(&watch));
+                    }
+                }
+            }
+        };
+        (Self { asks }, run)
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (answer, told) = oneshot::channel();
+        self.asks.send(make(answer)).await.ok()?;
+        told.await.ok()
+    }
+
+    async fn step(&self, input: Input) -> Option<Step> {
+        self.ask(|answer| Ask::Step(Box::new(input), answer)).await
+    }
+
+    /// Puts a watch back to where its last commit left it.
+    pub async fn restore(&self, watch: &Arc<str>, stored: Restore) {
+        let _ = self.ask(|answer| Ask::Restore(Arc::clone(watch), Box::new(stored), answer)).await;
+    }
+
+    async fn snapshots(&self, watch: &Arc<str>) -> Vec<Snapshot> {
+        self.ask(|answer| Ask::Snapshots(Arc::clone(watch), answer)).await.unwrap_or_default()
+    }
+}
+
+/// What every watch and command goes through.
+#[derive(Clone)]
+pub struct Core {
+    /// The engine's thread.
+    pub engine: EngineHandle,
+    /// The store.
+    pub store: Store,
+    /// Names of the receivers: each transition is written once for each.
+    pub receivers: Arc<[String]>,
+    /// What links are made of.
+    pub notify: Arc<NotifyConfig>,
+    /// Wakes the outbox.
+    pub wake: Arc<Notify>,
+    /// Wakes whoever carries out commands.
+    pub commands: Arc<Notify>,
+    /// The clock.
+    pub clock: Clock,
+    /// Who looks on.
+    pub observer: Option<Observer>,
+}
+
+impl Core {
+    /// Feeds a batch of history. Nothing of it is stored: the models are, with the first step after it.
+    pub async fn learn(&self, input: Input) -> Option<Step> {
+        self.engine.step(input).await
+    }
+
+    /// Feeds an input and commits what follows, with the state of the source. `None` when the engine has stopped.
+    pub async fn feed(&self, input: Input, source_state: Option<String>) -> Option<Step> {
+        let step = self.engine.step(input).await?;
+        self.commit(&step, source_state.as_deref()).await;
+        if let Some(observer) = &self.observer {
+            observer(&step);
+        }
+        Some(step)
+    }
+
+    /// Stores the models of a watch as they stand.
+    pub async fn save(&self, watch: &Arc<str>) {
+        let snapshots = self.engine.snapshots(watch).await;
+        let step = Step { snapshots, ..Step::default() };
+        self.commit_for(watch, step).await;
+    }
+
+    /// Says that a part of sigyn is ill, or well again.
+    pub async fn report(&self, problem: &str, on: &str, firing: bool, detail: String) {
+        let kind =
+            CommandKind::Internal { problem: problem.to_owned(), on: on.to_owned(), firing, detail: detail.clone() };
+        match self.store.append_command(&kind, self.clock.now()).await {
+            Ok(_) => self.commands.notify_one(),
+            Err(error) => tracing::error!(%error, problem, on, detail, "cannot note that a part of sigyn is ill"),
+        }
+    }
+
+    /// Carries out the commands that wait.
+    pub async fn run_commands(&self) {
+        match self.store.pending_commands().await {
+            Ok(commands) => {
+                for command in commands {
+                    self.feed(Input::Command(command), None).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot read the commands that wait"),
+        }
+    }
+
+    async fn commit_for(&self, watch: &Arc<str>, step: Step) {
+        // The position stays where it is: only the models are new.
+        match self.store.watch_state(watch).await {
+            Ok(Some(state)) => {
+                let step = Step { watch: Some(Arc::clone(watch)), done_until: state.done_until, ..step };
+                self.commit(&step, state.source_state.as_deref()).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, %watch, "cannot store the models"),
+        }
+    }
+
+    async fn commit(&self, step: &Step, source_state: Option<&str>) {
+        let deliveries = self.deliveries(&step.transitions);
+        let commit = Commit { step, source_state, deliveries: &deliveries, now: self.clock.now() };
+        let mut failed = false;
+        while let Err(error) = self.store.commit(&commit).await {
+            failed = true;
+            tracing::error!(%error, "cannot commit a step; trying again, nothing is read or told until it works");
+            metrics::counter!("sigyn_commit_failures_total").increment(1);
+            tokio::time::sleep(COMMIT_PAUSE).await;
+        }
+        if failed {
+            tracing::info!("commits work again");
+        }
+        count(step);
+        if !deliveries.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn deliveries(&self, transitions: &[Transition]) -> Vec<NewDelivery> {
+        let each = |transition: &Transition| {
+            let links = notify::links(&self.notify, &transition.incident);
+            let transition = transition.clone();
+            self.receivers.iter().map(move |receiver| NewDelivery {
+                receiver: receiver.clone(),
+                notification: Notification {
+                    key: format!("{}/{}/{receiver}", transition.incident.id, transition.number),
+                    transition: transition.clone(),
+                    links: links.clone(),
+                },
+            })
+        };
+        transitions.iter().flat_map(each).collect()
+    }
+}
+
+fn count(step: &Step) {
+    let Some(watch) = &step.watch else { return };
+    let labels = [("watch", watch.to_string())];
+    metrics::counter!("sigyn_windows_total", &labels).increment(step.windows.len() as u64);
+    metrics::counter!("sigyn_anomalies_total", &labels).increment(step.anomalies.len() as u64);
+    metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
+    metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
+}

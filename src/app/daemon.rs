@@ -1,0 +1,224 @@
+//! The daemon: probes, signals and reloads around an [`App`].
+//!
+//! A reload drains the app and starts a new one on the same store with the new settings; bad settings change nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::clock::Clock;
+use super::reader::Until;
+use super::{App, Options};
+use crate::config::Settings;
+use crate::config::load::{Loaded, Loader};
+use crate::config::watch::FileWatch;
+use crate::http;
+use crate::notify::receiver::Show;
+use crate::telemetry::Metrics;
+
+/// After this, a drain that hangs is given up: the store is consistent at every moment.
+const DRAIN: Duration = Duration::from_secs(9);
+
+/// What `sigyn run` hands over.
+pub struct Daemon {
+    /// Reads the settings, now and at each reload.
+    pub loader: Loader,
+    /// What the command line changes in the settings, after each load.
+    pub adjust: Arc<dyn Fn(&mut Settings) + Send + Sync>,
+    /// Renders `/metrics`.
+    pub metrics: Metrics,
+    /// Show messages instead of sending them.
+    pub dry: Option<Show>,
+}
+
+type Answer = Result<String, String>;
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+enum Wake {
+    Stop,
+    Reload(Option<oneshot::Sender<Answer>>),
+}
+
+impl Daemon {
+    /// Runs until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or the first settings cannot be used.
+    pub async fn run(self, first: Loaded) -> Result<()> {
+        let mut signals = Signals::new()?;
+        let board = Board::default();
+        board.set(Some("starting".to_owned()));
+        let (asks, mut asked) = mpsc::channel(4);
+        let probes = self.serve(&first, &board, asks).await?;
+        let mut changes = match &first.file {
+            Some(file) => Some(FileWatch::new(file.clone()).await),
+            None => None,
+        };
+        let mut settings = self.settings(first);
+        loop {
+            let stop = CancellationToken::new();
+            let app = self.start(&settings, &board, &stop, &mut signals).await?;
+            let Some(app) = app else { break };
+            let next = loop {
+                match wake(&mut signals, &mut changes, &mut asked).await {
+                    Wake::Stop => break None,
+                    Wake::Reload(answer) => {
+                        let loaded = self.reload();
+                        let told = loaded.as_ref().map(|loaded| loaded.origin()).map_err(Clone::clone);
+                        if let Some(answer) = answer {
+                            let _ = answer.send(told);
+                        }
+                        if let Ok(loaded) = loaded {
+                            break Some(loaded);
+                        }
+                    }
+                }
+            };
+            drain(app).await;
+            match next {
+                None => break,
+                Some(loaded) => settings = self.settings(loaded),
+            }
+        }
+        probes.cancel();
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        first: &Loaded,
+        board: &Board,
+        asks: mpsc::Sender<oneshot::Sender<Answer>>,
+    ) -> Result<CancellationToken> {
+        let mut settings = first.settings.clone();
+        (self.adjust)(&mut settings);
+        let address = settings.http.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (http.listen): is another sigyn running?"))?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "probes and metrics are served");
+        }
+        let (board, metrics) = (board.clone(), self.metrics.clone());
+        let state = http::State {
+            health: Arc::new(move || board.health()),
+            metrics: Arc::new(move || metrics.render()),
+            reload: Arc::new(move || {
+                let asks = asks.clone();
+                Box::pin(async move {
+                    let (answer, told) = oneshot::channel();
+                    let gone = || "sigyn is stopping".to_owned();
+                    asks.send(answer).await.map_err(|_| gone())?;
+                    told.await.map_err(|_| gone())?
+                })
+            }),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(http::serve(listener, http::router(state), stop.clone().cancelled_owned()));
+        Ok(stop)
+    }
+
+    /// Starts an app; a signal to stop counts while it waits for Loki, too.
+    async fn start(
+        &self,
+        settings: &Arc<Settings>,
+        board: &Board,
+        stop: &CancellationToken,
+        signals: &mut Signals,
+    ) -> Result<Option<App>> {
+        let options = Options {
+            settings: Arc::clone(settings),
+            clock: Clock::real(),
+            trust_date: true,
+            until: Until::Stopped,
+            judge_from: None,
+            dry: self.dry.clone(),
+            observer: None,
+            board: board.clone(),
+        };
+        let start = App::start(options, stop.clone());
+        tokio::pin!(start);
+        let app = tokio::select! {
+            app = &mut start => app?,
+            () = signals.stop() => {
+                stop.cancel();
+                start.await?
+            }
+        };
+        board.set(None);
+        Ok(app)
+    }
+
+    fn settings(&self, loaded: Loaded) -> Arc<Settings> {
+        let mut settings = loaded.settings;
+        (self.adjust)(&mut settings);
+        Arc::new(settings)
+    }
+
+    fn reload(&self) -> Result<Loaded, String> {
+        let loaded = self.loader.load();
+        metrics::gauge!("sigyn_config_reload_success").set(f64::from(u8::from(loaded.is_ok())));
+        match &loaded {
+            Ok(loaded) => tracing::info!("{}: taking them over", loaded.origin()),
+            Err(mistakes) => tracing::error!("the old settings stay, the new ones have mistakes:\n{mistakes}"),
+        }
+        loaded.map_err(|mistakes| mistakes.to_string())
+    }
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn wake(
+    signals: &mut Signals,
+    changes: &mut Option<FileWatch>,
+    asked: &mut mpsc::Receiver<oneshot::Sender<Answer>>,
+) -> Wake {
+    let changed = async {
+        match changes {
+            Some(changes) => changes.changed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = signals.terminate.recv() => Wake::Stop,
+        _ = signals.interrupt.recv() => Wake::Stop,
+        _ = signals.hangup.recv() => Wake::Reload(None),
+        () = changed => Wake::Reload(None),
+        Some(answer) = asked.recv() => Wake::Reload(Some(answer)),
+    }
+}
+
+async fn drain(app: App) {
+    match tokio::time::timeout(DRAIN, app.drain()).await {
+        Ok(Ok(())) => tracing::info!("stopped; everything is stored"),
+        Ok(Err(error)) => tracing::error!("{error:#}"),
+        Err(_) => tracing::warn!("stopping takes too long; what is committed is safe, the rest is read again"),
+    }
+}

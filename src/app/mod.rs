@@ -1,0 +1,286 @@
+//! Settings → parts → tasks → drain. The only folder that spawns.
+//!
+//! What comes in: immutable [`Settings`], a [`Clock`], a token to stop. What goes out: a running sigyn, and what it read.
+//! What never happens here: work of its own.
+
+pub mod board;
+pub mod clock;
+pub mod core;
+pub mod daemon;
+pub mod demo;
+pub mod reader;
+mod watches;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::board::Board;
+use self::clock::Clock;
+use self::core::{Core, EngineHandle, Observer};
+use self::reader::{Reader, Report, Until};
+use crate::collect::client::Client;
+use crate::collect::config::WatchConfig;
+use crate::collect::loki::{Loki, Options as Poll, Start};
+use crate::config::Settings;
+use crate::engine::{Engine, Options as EngineOptions, Restore};
+use crate::incident::State;
+use crate::notify::outbox::{Outbox, Policy, Receiver};
+use crate::notify::pace::{Limits, Quota};
+use crate::notify::receiver::{Rate, Show};
+use crate::notify::{client as http_client, heartbeat};
+use crate::remediate::{self, Outlet};
+use crate::store::Store;
+use crate::time::{MINUTE, Nanos, floor};
+
+/// sigyn's own account space, until there are several.
+pub const TENANT: &str = "default";
+
+/// Late lines are looked for in windows of this age at most (see [`crate::engine`]).
+const REMEMBER: Nanos = 70 * MINUTE;
+
+/// Rows past their retention are deleted this often.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Incidents read at the start; more than this are never open at once.
+const MAX_OPEN: u32 = 10_000;
+
+/// How a sigyn is to be put together.
+pub struct Options {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The time of the log.
+    pub clock: Clock,
+    /// Whether Loki's clock corrects ours; not in simulated time.
+    pub trust_date: bool,
+    /// How long watches are read.
+    pub until: Until,
+    /// From when on lines are judged when nothing is stored; `None`: from now on.
+    pub judge_from: Option<Nanos>,
+    /// Show messages instead of sending them, and keep the state apart (`--dry-run`).
+    pub dry: Option<Show>,
+    /// Who looks on.
+    pub observer: Option<Observer>,
+    /// Where health is shown.
+    pub board: Board,
+}
+
+/// A running sigyn.
+pub struct App {
+    core: Core,
+    readers: JoinSet<Report>,
+    helpers: JoinSet<()>,
+    /// Stops reading.
+    stop: CancellationToken,
+    /// Stops sending, after the last step is stored.
+    stop_sending: CancellationToken,
+}
+
+impl App {
+    /// Opens the store, puts every part back to where it was, and starts. Waits for Loki when it must be asked what to
+    /// watch, until `stop`: then there is nothing to start, and the answer is `None`.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or a setting cannot be used.
+    pub async fn start(options: Options, stop: CancellationToken) -> Result<Option<Self>> {
+        let settings = Arc::clone(&options.settings);
+        let data = data_dir(&settings, options.dry.is_some());
+        let store = Store::open(&data).await?;
+        let client = Client::new(&settings.loki)?;
+        let Some(watches) = watches::choose(&settings, &client, &options, &stop).await? else {
+            store.close().await?;
+            return Ok(None);
+        };
+        let outlets = match &options.dry {
+            Some(show) => remediate::dry(&settings.notify, show)?,
+            None => remediate::build(&settings.notify, &settings.remediate, &data)?,
+        };
+        let core = build_core(&options, &watches, store, &outlets).await?;
+        let mut app = Self {
+            core,
+            readers: JoinSet::new(),
+            helpers: JoinSet::new(),
+            stop,
+            stop_sending: CancellationToken::new(),
+        };
+        app.spawn_helpers(&options, outlets)?;
+        for watch in watches {
+            app.spawn_reader(&options, &client, watch).await?;
+        }
+        Ok(Some(app))
+    }
+
+    /// Waits until every watch has come to its end.
+    pub async fn finished(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        while let Some(report) = self.readers.join_next().await {
+            reports.extend(report.ok());
+        }
+        reports
+    }
+
+    /// Stops reading, and waits until every reader has stored its models.
+    pub async fn stop_reading(&mut self) -> Vec<Report> {
+        self.stop.cancel();
+        self.finished().await
+    }
+
+    /// Waits until everything that is due has been sent, at most this long. True when nothing is left.
+    pub async fn sent_within(&self, limit: Duration) -> bool {
+        let all_sent = async {
+            loop {
+                match self.core.store.deliveries_by_state().await {
+                    Ok(counts) if counts.pending == 0 => return,
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        self.core.run_commands().await;
+        tokio::time::timeout(limit, all_sent).await.is_ok()
+    }
+
+    /// Stops reading, stores the models, lets running requests end, and closes the store.
+    ///
+    /// # Errors
+    /// When the store could not be closed cleanly.
+    pub async fn drain(mut self) -> Result<()> {
+        self.stop_reading().await;
+        self.core.run_commands().await;
+        self.stop_sending.cancel();
+        while self.helpers.join_next().await.is_some() {}
+        self.core.store.close().await.context("cannot close the store")
+    }
+
+    fn spawn_helpers(&mut self, options: &Options, outlets: Vec<(String, Outlet, Rate)>) -> Result<()> {
+        let outbox = Outbox {
+            store: self.core.store.clone(),
+            receivers: outlets.into_iter().map(receiver).collect(),
+            wake: Arc::clone(&self.core.wake),
+            clock: Clock::real().reader(),
+            policy: Policy::default(),
+        };
+        self.helpers.spawn(outbox.run(self.stop_sending.clone()));
+
+        let (core, stop) = (self.core.clone(), self.stop_sending.clone());
+        self.helpers.spawn(async move {
+            loop {
+                core.run_commands().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = core.commands.notified() => {}
+                    // Commands of other processes and of the outbox come without a call.
+                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                }
+            }
+        });
+
+        let (store, config, stop) = (self.core.store.clone(), options.settings.store.clone(), self.stop.clone());
+        let clock = options.clock.clone();
+        self.helpers.spawn(async move {
+            loop {
+                if let Err(error) = store.prune(clock.now(), &config).await {
+                    tracing::warn!(%error, "cannot delete what is past its retention");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PRUNE_EVERY) => {}
+                }
+            }
+        });
+
+        let config = options.settings.notify.heartbeat.clone();
+        let client = http_client::client().context("cannot make an HTTP client for the heartbeat")?;
+        let (board, stop) = (options.board.clone(), self.stop.clone());
+        self.helpers.spawn(async move {
+            heartbeat::run(&config, client, move || board.health().is_ready(), stop).await;
+        });
+        Ok(())
+    }
+
+    async fn spawn_reader(&mut self, options: &Options, client: &Client, watch: WatchConfig) -> Result<()> {
+        let name: Arc<str> = watch.name.as_str().into();
+        let start = match self.core.store.watch_state(&name).await? {
+            Some(state) => {
+                tracing::info!(watch = %name, from = %crate::time::rfc3339(state.done_until), "goes on where it was");
+                let position = floor(state.done_until, MINUTE);
+                Start::Resume { position, state: state.source_state }
+            }
+            None => Start::Fresh { learn: true, from: options.judge_from },
+        };
+        let source = Loki::new(Poll {
+            client: client.clone(),
+            window: watches::window(&options.settings, &watch),
+            watch,
+            collect: options.settings.collect.clone(),
+            clock: options.clock.reader(),
+            trust_date: options.trust_date,
+            start,
+        })
+        .map_err(anyhow::Error::msg)?;
+        let (reader, progress) = Reader::new(Arc::clone(&name), source, self.core.clone(), options.until);
+        options.board.add(&name, progress);
+        self.readers.spawn(reader.run(self.stop.clone()));
+        Ok(())
+    }
+}
+
+/// Where state is kept; a dry run keeps its own, so that it does not count as told what nobody was told.
+fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
+    let data = settings.store.data_dir.clone();
+    if dry { data.join("dry-run") } else { data }
+}
+
+async fn build_core(
+    options: &Options,
+    watches: &[WatchConfig],
+    store: Store,
+    outlets: &[(String, Outlet, Rate)],
+) -> Result<Core> {
+    let settings = &options.settings;
+    let mut engine = Engine::new(&EngineOptions {
+        tenant: TENANT.to_owned(),
+        detect: settings.detect.clone(),
+        incident: settings.incident.clone(),
+        external_labels: settings.notify.external_labels.clone(),
+        watches: watches.iter().map(|watch| watches::options(settings, watch)).collect(),
+    });
+    engine.restore_internal(store.incidents(Some(State::Firing), MAX_OPEN, None).await?);
+    let (engine, run) = EngineHandle::new(engine);
+    std::thread::Builder::new().name("engine".to_owned()).spawn(run).context("cannot start the engine's thread")?;
+    let core = Core {
+        engine,
+        store,
+        receivers: outlets.iter().map(|(name, ..)| name.clone()).collect(),
+        notify: Arc::new(settings.notify.clone()),
+        wake: Arc::new(Notify::new()),
+        commands: Arc::new(Notify::new()),
+        clock: options.clock.clone(),
+        observer: options.observer.clone(),
+    };
+    for watch in watches {
+        restore(&core, &watch.name.as_str().into()).await?;
+    }
+    Ok(core)
+}
+
+/// Puts a watch of the engine back to where its last commit left it.
+async fn restore(core: &Core, watch: &Arc<str>) -> Result<()> {
+    let Some(state) = core.store.watch_state(watch).await? else { return Ok(()) };
+    let snapshots = core.store.snapshots(watch).await?;
+    let recent = state.done_until.saturating_sub(REMEMBER);
+    let oldest = snapshots.iter().map(|snapshot| snapshot.until).fold(recent, Nanos::min);
+    let windows = core.store.windows_all_since(watch, oldest).await?;
+    let stored = Restore { done_until: state.done_until, carry: state.carry, snapshots, windows };
+    core.engine.restore(watch, stored).await;
+    Ok(())
+}
+
+fn receiver((name, notifier, rate): (String, Outlet, Rate)) -> Receiver<Outlet> {
+    let creations = rate.opened_per_hour.map(|count| Quota { count, per: Duration::from_secs(3600) });
+    Receiver { name, notifier, limits: Limits { sends: Quota { count: 1, per: rate.min_interval }, creations } }
+}

@@ -1,0 +1,223 @@
+//! Reads one watch: source → engine → store, again and again, until told to stop.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::core::Core;
+use crate::collect::{Batch, Coverage, Known, Next, Purpose, Source, SourceError};
+use crate::engine::{Input, Step};
+use crate::time::{MINUTE, Nanos, TimeRange, rfc3339};
+
+/// Failures in a row after which an audit is given up: its range counts as paged, not as confirmed.
+const AUDIT_TRIES: u32 = 3;
+
+/// Counts asked for after one batch; what is still wished then is asked for after the next.
+const MAX_ANSWERS: u32 = 100;
+
+/// A watch that could not be read for this long is an incident of sigyn itself.
+const UNREACHABLE_AFTER: Nanos = 2 * MINUTE;
+
+/// A watch that is further behind than this is an incident of sigyn itself.
+const LAG_AFTER: Nanos = 10 * MINUTE;
+
+/// How a gap stays reported after the last one.
+const GAP_KEPT: Nanos = 10 * MINUTE;
+
+/// How long a reader goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until it is told to stop.
+    Stopped,
+    /// Until it has caught up once.
+    CaughtUp,
+}
+
+/// What others may see of a reader.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Whether a batch has ever been read.
+    pub read_once: bool,
+    /// How far behind the log's time it is, seconds.
+    pub lag_seconds: f64,
+    /// Groups known and judged.
+    pub learning: crate::engine::Learning,
+    /// Why it cannot read, while it cannot.
+    pub error: Option<String>,
+}
+
+/// The reader of one watch.
+pub struct Reader<S> {
+    watch: Arc<str>,
+    source: S,
+    core: Core,
+    until: Until,
+    progress: tokio::sync::watch::Sender<Progress>,
+    ill: Ill,
+    audits_failed: u32,
+    lines: u64,
+}
+
+/// What is reported to be ill.
+#[derive(Debug, Default)]
+struct Ill {
+    failing_since: Option<Nanos>,
+    unreachable: bool,
+    lag: bool,
+    gap: Option<Nanos>,
+}
+
+/// How a reader ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that were judged.
+    pub lines: u64,
+    /// The last failure, when it ended in one.
+    pub error: Option<SourceError>,
+}
+
+impl<S: Source> Reader<S> {
+    /// A reader, and where its progress can be seen.
+    pub fn new(watch: Arc<str>, source: S, core: Core, until: Until) -> (Self, tokio::sync::watch::Receiver<Progress>) {
+        let (progress, seen) = tokio::sync::watch::channel(Progress::default());
+        (Self { watch, source, core, until, progress, ill: Ill::default(), audits_failed: 0, lines: 0 }, seen)
+    }
+
+    /// Reads until told to stop, the end of the source or, with [`Until::CaughtUp`], the first pause or failure. The
+    /// models are stored at the end.
+    pub async fn run(mut self, stop: CancellationToken) -> Report {
+        let mut report = Report::default();
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => break,
+                next = self.source.next() => next,
+            };
+            let pause = match next {
+                Ok(Next::Batch(batch)) => {
+                    if !self.take(batch).await {
+                        break;
+                    }
+                    continue;
+                }
+                Ok(Next::Wait(pause)) if self.until == Until::Stopped => pause,
+                Ok(Next::Wait(_) | Next::End) => break,
+                Err(error) if self.until == Until::CaughtUp => {
+                    report.error = Some(error);
+                    break;
+                }
+                Err(error) => self.failed(error).await,
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(self.core.clock.wall(pause)) => {}
+            }
+        }
+        self.core.save(&self.watch).await;
+        report.lines = self.lines;
+        report
+    }
+
+    /// False when the engine has stopped.
+    async fn take(&mut self, batch: Batch) -> bool {
+        let (purpose, range, lines) = (batch.purpose, batch.range, batch.len() as u64);
+        let gaps = batch.gaps.clone();
+        let step = match purpose {
+            Purpose::Learn => self.core.learn(Input::Batch(batch)).await,
+            _ => {
+                self.lines += lines;
+                let state = self.source.state();
+                self.core.feed(Input::Batch(batch), state).await
+            }
+        };
+        let Some(step) = step else { return false };
+        self.succeeded(purpose, range, &step).await;
+        for gap in &gaps {
+            let lines = gap.lines.map_or_else(|| "an unknown number of".to_owned(), |lines| lines.to_string());
+            let (from, to) = (rfc3339(gap.range.start), rfc3339(gap.range.end));
+            let watch = &self.watch;
+            let detail = format!("watch {watch}: {lines} lines from {from} to {to} were left out ({:?})", gap.reason);
+            tracing::warn!(%watch, "{detail}");
+            self.ill.gap = Some(self.core.clock.now());
+            self.core.report("gap", watch, true, detail).await;
+        }
+        self.answer(&step).await
+    }
+
+    /// Answers the engine's wishes for exact counts, also those that follow from the answers.
+    async fn answer(&mut self, step: &Step) -> bool {
+        let mut wishes: VecDeque<TimeRange> = step.audits.iter().copied().collect();
+        let mut answered = 0;
+        while let Some(range) = wishes.pop_front().filter(|_| answered < MAX_ANSWERS) {
+            answered += 1;
+            let batch = match self.source.audit(range).await {
+                Ok(batch) => {
+                    self.audits_failed = 0;
+                    batch
+                }
+                Err(error) => {
+                    self.audits_failed += 1;
+                    tracing::warn!(watch = %self.watch, %error, "cannot count a range before an incident changes");
+                    if self.audits_failed < AUDIT_TRIES {
+                        return true;
+                    }
+                    self.uncounted(range)
+                }
+            };
+            let state = self.source.state();
+            let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
+            wishes = step.audits.into();
+        }
+        true
+    }
+
+    fn uncounted(&self, range: TimeRange) -> Batch {
+        let mut batch = Batch::new(Arc::clone(&self.watch), range, Purpose::Confirm);
+        batch.coverage = Coverage { known: Known::Paged, ..Coverage::default() };
+        batch
+    }
+
+    async fn succeeded(&mut self, purpose: Purpose, range: TimeRange, step: &Step) {
+        let now = self.core.clock.now();
+        let lag = if purpose == Purpose::Judge { now - range.end } else { 0 };
+        let was = self.progress.borrow().learning;
+        if step.learning.ready > was.ready && step.learning.ready == step.learning.groups {
+            tracing::info!(watch = %self.watch, groups = step.learning.groups, "ready: every known group is judged");
+        }
+        self.progress.send_modify(|progress| {
+            progress.read_once = true;
+            progress.error = None;
+            progress.lag_seconds = lag as f64 / 1e9;
+            progress.learning = step.learning;
+        });
+        self.ill.failing_since = None;
+        if std::mem::take(&mut self.ill.unreachable) {
+            self.core.report("loki_unreachable", &self.watch, false, "Loki can be read again".to_owned()).await;
+        }
+        // In simulated time the reader is as far behind as it would be in real time, not more.
+        let limit = (LAG_AFTER as f64 * self.core.clock.speed()) as Nanos;
+        if purpose == Purpose::Judge && (lag > limit) != self.ill.lag && !(limit / 2..=limit).contains(&lag) {
+            self.ill.lag = lag > limit;
+            let detail = format!("watch {} is {} s behind", self.watch, lag / 1_000_000_000);
+            self.core.report("lag", &self.watch, self.ill.lag, detail).await;
+        }
+        if self.ill.gap.is_some_and(|at| now - at > GAP_KEPT) {
+            self.ill.gap = None;
+            self.core.report("gap", &self.watch, false, "no further line was left out".to_owned()).await;
+        }
+    }
+
+    /// Notes a failure and says how long to wait.
+    async fn failed(&mut self, error: SourceError) -> Duration {
+        let now = self.core.clock.now();
+        tracing::warn!(watch = %self.watch, reason = error.reason, "{error}");
+        self.progress.send_modify(|progress| progress.error = Some(error.to_string()));
+        let since = *self.ill.failing_since.get_or_insert(now);
+        if (now - since) as f64 >= UNREACHABLE_AFTER as f64 * self.core.clock.speed() && !self.ill.unreachable {
+            self.ill.unreachable = true;
+            self.core.report("loki_unreachable", &self.watch, true, error.to_string()).await;
+        }
+        error.pause
+    }
+}

@@ -1,0 +1,99 @@
+//! Incidents about sigyn itself, with the label `service="sigyn"`: Loki unreachable, lag, a gap, a failing receiver.
+
+use std::collections::BTreeMap;
+
+use super::{Command, CommandKind, Step};
+use crate::detect::Group;
+use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
+use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
+use crate::time::Nanos;
+
+/// Name of the watch of incidents about sigyn itself.
+pub(super) const WATCH: &str = "sigyn";
+
+/// Open incidents about sigyn itself, by problem and what it is on. Bounded: problems are a fixed list, and what they
+/// are on are watches and receivers of the settings.
+#[derive(Debug)]
+pub(super) struct Internal {
+    tenant: String,
+    labels: Labels,
+    open: BTreeMap<(String, String), Incident>,
+}
+
+impl Internal {
+    pub(super) fn new(tenant: &str, labels: &Labels) -> Self {
+        Self { tenant: tenant.to_owned(), labels: labels.clone(), open: BTreeMap::new() }
+    }
+
+    pub(super) fn restore(&mut self, open: impl IntoIterator<Item = Incident>) {
+        for incident in open.into_iter().filter(|incident| incident.watch == WATCH) {
+            let label = |name| incident.group.labels.get(name).unwrap_or_default().to_owned();
+            self.open.insert((label("problem"), label("on")), incident);
+        }
+    }
+
+    pub(super) fn step(&mut self, command: &Command) -> Step {
+        let CommandKind::Internal { problem, on, firing, detail } = &command.kind;
+        let key = (problem.clone(), on.clone());
+        let transition = match (*firing, self.open.get(&key).cloned()) {
+            (true, None) => {
+                let incident = self.opened(problem, on, detail, command.at);
+                self.open.insert(key, incident.clone());
+                Some(Transition { kind: TransitionKind::Opened, number: 1, at: command.at, incident })
+            }
+            (false, Some(incident)) => {
+                self.open.remove(&key);
+                let incident = Incident {
+                    state: State::Resolved,
+                    last_seen: command.at,
+                    resolved_at: Some(command.at),
+                    detail: Some(detail.clone()),
+                    ..incident
+                };
+                Some(Transition { kind: TransitionKind::Resolved, number: 2, at: command.at, incident })
+            }
+            (true, Some(_)) | (false, None) => None,
+        };
+        Step {
+            incidents: transition.iter().map(|transition| transition.incident.clone()).collect(),
+            transitions: transition.into_iter().collect(),
+            command_done: Some(command.id),
+            ..Step::default()
+        }
+    }
+
+    fn opened(&self, problem: &str, on: &str, detail: &str, at: Nanos) -> Incident {
+        let labels: Labels = [("service", WATCH), ("problem", problem), ("on", on)].into_iter().collect();
+        let fingerprint = Fingerprint::of(&self.tenant, WATCH, &labels);
+        let id = fnv1a(fnv1a(FNV_OFFSET, &fingerprint.0.to_le_bytes()), &at.to_le_bytes());
+        Incident {
+            id: format!("{id:016x}"),
+            group: Group { fingerprint, labels },
+            watch: WATCH.to_owned(),
+            labels: self.labels.clone(),
+            owner: None,
+            runbook_url: None,
+            state: State::Firing,
+            severity: if problem == "gap" { Severity::Info } else { Severity::Warning },
+            title: format!("sigyn: {} ({on})", words(problem)),
+            started_at: at,
+            last_seen: at,
+            resolved_at: None,
+            windows: 0,
+            lines: 0,
+            worst: None,
+            rates: Vec::new(),
+            detail: Some(detail.to_owned()),
+        }
+    }
+}
+
+fn words(problem: &str) -> String {
+    match problem {
+        "loki_unreachable" => "cannot read Loki".to_owned(),
+        "lag" => "falls behind".to_owned(),
+        "gap" => "left lines out".to_owned(),
+        "receiver" => "cannot tell".to_owned(),
+        other => other.replace('_', " "),
+    }
+}

@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::collect::{Known, Purpose, Stream};
+use crate::detect::config::WindowSpec;
+use crate::incident::TransitionKind;
+use crate::time::{MINUTE, SECOND, Span, TimeRange};
+
+const START: Nanos = 1_000_000 * MINUTE;
+
+#[derive(Clone, Debug)]
+struct Line {
+    ts: Nanos,
+    service: &'static str,
+    text: String,
+}
+
+fn options(window: &str) -> Options {
+    Options {
+        tenant: "default".to_owned(),
+        detect: DetectConfig { warm_up: 30, refit_every: 20, ..DetectConfig::default() },
+        incident: IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() },
+        external_labels: Labels::new(),
+        watches: vec![WatchOptions {
+            name: "all".into(),
+            query: r#"{env="demo"}"#.to_owned(),
+            window: window.parse::<WindowSpec>().unwrap(),
+            group_by: Vec::new(),
+            labels: Labels::new(),
+            owner: None,
+            runbook_url: None,
+        }],
+    }
+}
+
+/// Steady traffic of two services with one burst of errors in one of them; `noise` shifts counts a little.
+fn traffic(minutes: i64, burst: std::ops::Range<i64>, noise: &[u8]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for minute in 0..minutes {
+        let noise = i64::from(noise.get(minute as usize % noise.len().max(1)).copied().unwrap_or(0) % 5);
+        for (service, base) in [("cart", 20), ("auth", 12)] {
+            for n in 0..base + noise {
+                let ts = START + minute * MINUTE + n * SECOND + noise;
+                let text = format!("level=info msg=\"request {n} done\" dur={}ms", 10 + n + noise);
+                lines.push(Line { ts, service, text });
+            }
+            if burst.contains(&minute) && service == "cart" {
+                for n in 0..50 {
+                    let ts = START + minute * MINUTE + 30 * SECOND + n;
+                    lines.push(Line { ts, service, text: format!("level=error msg=\"db refused\" n={n}") });
+                }
+            }
+        }
+    }
+    lines.sort_by_key(|line| line.ts);
+    lines
+}
+
+fn batch(lines: &[Line], range: TimeRange, purpose: Purpose, known: Known) -> Input {
+    let mut batch = Batch::new("all".into(), range, purpose);
+    for line in lines.iter().filter(|line| range.contains(line.ts)) {
+        let stream = Stream::new([("service_name", line.service)].into_iter().collect());
+        let stream = batch.stream_index(&stream);
+        batch.push(line.ts, stream, &line.text, None);
+    }
+    batch.sort();
+    batch.coverage.known = known;
+    Input::Batch(batch)
+}
+
+/// Feeds the lines cut at `cuts` and gives all transitions.
+fn run(engine: &mut Engine, lines: &[Line], cuts: &[Nanos], known: Known) -> Vec<Transition> {
+    cuts.windows(2)
+        .flat_map(|cut| engine.step(batch(lines, TimeRange::new(cut[0], cut[1]), Purpose::Judge, known)).transitions)
+        .collect()
+}
+
+#[test]
+fn a_burst_of_errors_is_one_incident() {
+    let lines = traffic(120, 90..93, &[1, 0, 3, 2]);
+    let mut engine = Engine::new(&options("1m"));
+    let cuts = [START, START + 120 * MINUTE];
+    let told = run(&mut engine, &lines, &cuts, Known::Audited);
+    let kinds: Vec<_> = told.iter().map(|t| (t.kind, (t.at - START) / MINUTE)).collect();
+    assert_eq!(kinds, [(TransitionKind::Opened, 91), (TransitionKind::Resolved, 96)]);
+    let incident = &told[0].incident;
+    assert_eq!(incident.group.labels.get("service_name"), Some("cart"));
+    let worst = incident.worst.as_ref().unwrap();
+    assert_eq!(worst.evidence.query, r#"{service_name="cart", env="demo"}"#);
+    assert!(worst.evidence.samples.iter().any(|sample| sample.line.contains("db refused")));
+}
+
+#[test]
+fn nothing_opens_before_its_lines_are_counted() {
+    let lines = traffic(120, 90..93, &[1, 0, 3, 2]);
+    let mut engine = Engine::new(&options("1m"));
+    let before = batch(&lines, TimeRange::new(START, START + 91 * MINUTE), Purpose::Judge, Known::Paged);
+    let step = engine.step(before);
+    assert!(step.transitions.is_empty());
+    let wish = TimeRange::new(START + 90 * MINUTE, START + 91 * MINUTE);
+    assert_eq!(step.audits, [wish]);
+    let step = engine.step(Input::Batch(Batch::new("all".into(), wish, Purpose::Confirm)));
+    assert_eq!(step.transitions.len(), 1);
+}
+
+#[test]
+fn a_window_that_grew_is_judged_again_and_marked_late() {
+    let lines = traffic(100, 90..91, &[1, 0, 3, 2]);
+    let (late, early): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.text.contains("refused"));
+    let mut engine = Engine::new(&options("1m"));
+    let told = run(&mut engine, &early, &[START, START + 95 * MINUTE], Known::Paged);
+    assert!(told.is_empty());
+    let all: Vec<Line> = [late, early].concat();
+    let range = TimeRange::new(START + 90 * MINUTE, START + 91 * MINUTE);
+    let step = engine.step(batch(&all, range, Purpose::Amend, Known::Audited));
+    let row = &step.windows[0];
+    assert!(row.window.late && row.revision == 1 && !row.learnt);
+    assert_eq!(step.windows.len(), 1, "only the group that grew is judged again");
+    assert!(step.anomalies[0].late);
+}
+
+#[test]
+fn lines_before_the_start_are_history() {
+    let lines = traffic(120, 90..93, &[1, 0, 3, 2]);
+    let mut engine = Engine::new(&options("1m"));
+    let learn = batch(&lines, TimeRange::new(START, START + 100 * MINUTE), Purpose::Learn, Known::Paged);
+    let step = engine.step(learn);
+    assert!(step.transitions.is_empty() && step.audits.is_empty() && step.carry.is_none());
+    assert_eq!((step.learning.groups, step.learning.ready), (2, 2));
+    let judge =
+        batch(&lines, TimeRange::new(START + 100 * MINUTE, START + 101 * MINUTE), Purpose::Judge, Known::Audited);
+    let step = engine.step(judge);
+    assert_eq!(step.snapshots.len(), 2, "what was learnt is stored with the first step");
+    assert!(step.carry.is_some());
+}
+
+#[test]
+fn a_silent_service_is_found_and_a_gap_is_not_silence() {
+    let lines = traffic(100, 0..0, &[1, 0, 3, 2]);
+    let quiet: Vec<Line> =
+        lines.iter().filter(|l| l.service == "auth" || l.ts < START + 90 * MINUTE).cloned().collect();
+    let mut engine = Engine::new(&options("1m"));
+    let told = run(&mut engine, &quiet, &[START, START + 100 * MINUTE], Known::Audited);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0].incident.group.labels.get("service_name"), Some("cart"));
+
+    let mut engine = Engine::new(&options("1m"));
+    let cut = START + 90 * MINUTE;
+    run(&mut engine, &lines, &[START, cut], Known::Audited);
+    let gap = batch(&[], TimeRange::new(cut, cut + 5 * MINUTE), Purpose::Judge, Known::Partial);
+    assert!(engine.step(gap).transitions.is_empty());
+    let told = run(&mut engine, &lines, &[cut + 5 * MINUTE, START + 100 * MINUTE], Known::Audited);
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+/// As [`run`], with every wish for a count answered after the batch that made it.
+fn run_answered(engine: &mut Engine, lines: &[Line], cuts: &[Nanos]) -> Vec<Transition> {
+    let mut told = Vec::new();
+    for cut in cuts.windows(2) {
+        let input = batch(lines, TimeRange::new(cut[0], cut[1]), Purpose::Judge, Known::Paged);
+        let mut step = engine.step(input);
+        loop {
+            told.append(&mut step.transitions);
+            let Some(wish) = step.audits.first() else { break };
+            step = engine.step(Input::Batch(Batch::new("all".into(), *wish, Purpose::Confirm)));
+        }
+    }
+    // Groups are answered one after the other, so only the order over groups may differ.
+    told.sort_by_key(|transition| {
+        (transition.incident.group.fingerprint, transition.incident.started_at, transition.number)
+    });
+    told
+}
+
+/// Stops after each batch and goes on in a new engine with what was stored.
+fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: Known) -> Vec<Transition> {
+    let mut stored = Restore::default();
+    let mut told = Vec::new();
+    let mut from = cuts[0];
+    for cut in &cuts[1..] {
+        let mut engine = Engine::new(options);
+        if stored.carry.is_some() || stored.done_until != 0 {
+            engine.restore("all", stored.clone());
+            from = crate::time::floor(stored.done_until, MINUTE);
+        }
+        let step = engine.step(batch(lines, TimeRange::new(from, *cut), Purpose::Judge, known));
+        told.extend(step.transitions);
+        stored.done_until = step.done_until;
+        stored.carry = step.carry.or(stored.carry);
+        if !step.snapshots.is_empty() {
+            stored.snapshots = step.snapshots;
+        }
+        stored.windows.extend(step.windows.into_iter().filter(|row| row.revision == 0));
+    }
+    told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_cutting_into_batches_gives_the_same_transitions(
+        noise in proptest::collection::vec(any::<u8>(), 1..50),
+        mut cuts in proptest::collection::vec(0..100 * MINUTE, 0..12),
+        burst in 40..95i64,
+        window in prop_oneof![Just("1m"), Just("10s"), Just("20 lines"), Just("20 lines step 7")],
+    ) {
+        let lines = traffic(100, burst..burst + 3, &noise);
+        cuts.sort_unstable();
+        let cuts: Vec<Nanos> = std::iter::once(START)
+            .chain(cuts.into_iter().map(|cut| START + cut))
+            .chain(std::iter::once(START + 100 * MINUTE))
+            .collect();
+        let whole = run(&mut Engine::new(&options(window)), &lines, &[START, START + 100 * MINUTE], Known::Audited);
+        let cut = run(&mut Engine::new(&options(window)), &lines, &cuts, Known::Audited);
+        prop_assert_eq!(&whole, &cut);
+        let span = [START, START + 100 * MINUTE];
+        let whole_paged = run_answered(&mut Engine::new(&options(window)), &lines, &span);
+        let cut_paged = run_answered(&mut Engine::new(&options(window)), &lines, &cuts);
+        prop_assert_eq!(&whole_paged, &cut_paged);
+        let restarted = run_with_restarts(&options(window), &lines, &cuts, Known::Audited);
+        prop_assert_eq!(&whole, &restarted);
+    }
+}

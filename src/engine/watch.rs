@@ -1,0 +1,383 @@
+//! One watch: cuts its entries into groups and windows, in the order of time, and keeps that order over batches.
+//!
+//! Everything happens at borders of time that do not depend on how the entries were cut into batches: before an entry at
+//! or after a border is taken, the border is passed for all groups, in the order of their labels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::carry::Carry;
+use super::group::{GroupState, REMEMBER};
+use super::{Learning, Restore, Snapshot, Step, WatchOptions};
+use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
+use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::window::OpenWindow;
+use crate::incident::config::IncidentConfig;
+use crate::labels::Labels;
+use crate::time::{MINUTE, Nanos, TimeRange, ceil, floor};
+
+/// Models are stored each time that this much of the log's time has passed.
+const SNAPSHOT_EVERY: Nanos = 10 * MINUTE;
+
+/// Streams whose group is remembered; past it the memory starts afresh.
+const MAX_STREAMS: usize = 100_000;
+
+/// Labels that name a service, in the order of preference, for watches without `group_by`.
+const NAMES: [&str; 3] = ["service_name", "job", "app"];
+
+/// What all watches share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) tenant: String,
+    pub(super) detect: DetectConfig,
+    pub(super) incident: IncidentConfig,
+}
+
+/// What a step collects while it goes.
+pub(super) type Out = Step;
+
+/// The state of one watch.
+#[derive(Debug)]
+pub(super) struct Watch {
+    options: WatchOptions,
+    shared: Arc<Shared>,
+    groups: Vec<GroupState>,
+    by_labels: BTreeMap<Labels, usize>,
+    by_stream: FxHashMap<u64, usize>,
+    purpose: Purpose,
+    /// All before it is closed; entries before it have been counted.
+    done_until: Nanos,
+    /// End of what has been read.
+    upto: Nanos,
+    /// Windows that start before it were not seen from their start.
+    seen_from: Nanos,
+    /// The worst that is known of the open window.
+    coverage: Coverage,
+    snapshot_at: Nanos,
+}
+
+impl Watch {
+    pub(super) fn new(options: WatchOptions, shared: Arc<Shared>) -> Self {
+        Self {
+            options,
+            shared,
+            groups: Vec::new(),
+            by_labels: BTreeMap::new(),
+            by_stream: FxHashMap::default(),
+            purpose: Purpose::Judge,
+            done_until: Nanos::MIN,
+            upto: Nanos::MIN,
+            seen_from: Nanos::MIN,
+            coverage: UNSEEN,
+            snapshot_at: Nanos::MIN,
+        }
+    }
+
+    pub(super) fn restore(&mut self, stored: Restore) {
+        self.done_until = stored.done_until;
+        self.upto = stored.done_until;
+        self.seen_from = stored.done_until;
+        let carry = stored.carry.as_deref().and_then(Carry::read).unwrap_or_default();
+        for group in carry.groups {
+            let index = self.group(group.labels.clone());
+            if let Some(state) = self.groups.get_mut(index) {
+                state.uncarry(group);
+            }
+        }
+        for snapshot in &stored.snapshots {
+            if let Some(state) = self.groups.iter_mut().find(|state| state.group.fingerprint == snapshot.group) {
+                state.restore_model(snapshot, &self.shared);
+            }
+        }
+        for row in &stored.windows {
+            let index = self.group(row.group.labels.clone());
+            if let Some(state) = self.groups.get_mut(index) {
+                state.refold(row);
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self, batch: &Batch) -> Step {
+        let mut out = Step { watch: Some(Arc::clone(&batch.watch)), gaps: batch.gaps.clone(), ..Step::default() };
+        match batch.purpose {
+            Purpose::Learn | Purpose::Judge => self.read(batch, &mut out),
+            Purpose::Amend => self.amend(batch, &mut out),
+            Purpose::Confirm => {}
+        }
+        if matches!(batch.purpose, Purpose::Amend | Purpose::Confirm) {
+            for index in self.by_labels.values() {
+                if let Some(state) = self.groups.get_mut(*index) {
+                    state.confirm(batch.range, &self.options, &self.shared, &mut out);
+                }
+            }
+        }
+        self.finish(batch.purpose, &mut out);
+        out
+    }
+
+    pub(super) fn snapshots(&self) -> Vec<Snapshot> {
+        self.by_labels.values().filter_map(|index| self.groups.get(*index)).map(GroupState::snapshot).collect()
+    }
+
+    /// Length of the aligned windows, or of the ticks where windows are cut by lines.
+    fn tick(&self) -> Nanos {
+        match self.options.window {
+            WindowSpec::Time(span) => span.nanos(),
+            WindowSpec::Lines { .. } => MINUTE,
+        }
+    }
+
+    fn by_lines(&self) -> bool {
+        matches!(self.options.window, WindowSpec::Lines { .. })
+    }
+
+    fn read(&mut self, batch: &Batch, out: &mut Out) {
+        if batch.purpose == Purpose::Judge && self.purpose == Purpose::Learn {
+            out.snapshots = self.snapshots();
+            self.start_at(batch);
+        } else if batch.range.start > self.upto {
+            self.start_at(batch);
+        }
+        self.purpose = batch.purpose;
+        let known = batch.coverage.known;
+        if known <= Known::Partial && batch.is_empty() && batch.range.len() > 2 * self.tick() {
+            self.skip(batch, out);
+            return;
+        }
+        let mut groups = self.groups_of(batch);
+        let mut border = self.next_border();
+        for entry in batch.entries() {
+            if entry.ts < self.done_until {
+                continue;
+            }
+            if entry.ts >= border {
+                if self.pass_until(entry.ts, known, out) {
+                    groups = self.groups_of(batch);
+                }
+                border = self.next_border();
+            }
+            let Some(state) = groups.get(entry.stream).and_then(|index| self.groups.get_mut(*index)) else { continue };
+            if let Some(window) = state.add(&entry, known) {
+                match self.purpose {
+                    Purpose::Learn => state.study(&window),
+                    _ => state.judge(window, &self.options, &self.shared, out),
+                }
+            }
+        }
+        self.pass_until(batch.range.end, known, out);
+        self.note(known, batch);
+        self.upto = self.upto.max(batch.range.end);
+        if self.by_lines() {
+            self.done_until = self.done_until.max(batch.range.end);
+        }
+    }
+
+    /// Starts afresh at the batch: what came before it was not read, or was history.
+    fn start_at(&mut self, batch: &Batch) {
+        // A file is whole from its first line on; of Loki, the first window may have begun before the first request.
+        let whole = batch.coverage.known == Known::Audited && self.upto == Nanos::MIN;
+        self.jump(if whole { floor(batch.range.start, self.tick()) } else { batch.range.start });
+    }
+
+    /// Passes over a long range that was left out: nothing is judged in it, and nobody takes it for quiet.
+    fn skip(&mut self, batch: &Batch, out: &mut Out) {
+        for index in self.by_labels.values() {
+            if let Some(state) = self.groups.get_mut(*index) {
+                state.tick(batch.range, batch.coverage.known, &self.options, &self.shared, out);
+            }
+        }
+        self.jump(batch.range.end);
+    }
+
+    fn jump(&mut self, start: Nanos) {
+        self.seen_from = start;
+        self.done_until = self.done_until.max(floor(start, self.tick()));
+        self.upto = start;
+        self.coverage = UNSEEN;
+        for state in &mut self.groups {
+            state.discard();
+        }
+    }
+
+    fn next_border(&self) -> Nanos {
+        let from = if self.by_lines() { self.upto.max(self.done_until) } else { self.done_until };
+        floor(from, self.tick()).saturating_add(self.tick())
+    }
+
+    /// Passes all borders up to and including `until`. True when groups were forgotten on the way: their indexes moved.
+    fn pass_until(&mut self, until: Nanos, known: Known, out: &mut Out) -> bool {
+        let mut moved = false;
+        loop {
+            let border = self.next_border();
+            if border > until {
+                return moved;
+            }
+            if self.groups.is_empty() {
+                self.done_until = floor(until, self.tick());
+                self.upto = self.upto.max(self.done_until);
+                return moved;
+            }
+            self.worsen(Coverage { known, ..Coverage::default() });
+            self.pass(border, out);
+            moved |= self.forget(border);
+            self.coverage = UNSEEN;
+        }
+    }
+
+    fn pass(&mut self, border: Nanos, out: &mut Out) {
+        let range = TimeRange::new(border - self.tick(), border);
+        let seen = range.start >= self.seen_from;
+        let coverage = self.coverage;
+        for index in self.by_labels.values() {
+            let Some(state) = self.groups.get_mut(*index) else { continue };
+            if matches!(self.options.window, WindowSpec::Lines { .. }) {
+                if self.purpose == Purpose::Judge {
+                    state.tick(range, coverage.known, &self.options, &self.shared, out);
+                }
+                continue;
+            }
+            if !seen {
+                state.discard();
+                continue;
+            }
+            let window = state.close(range, coverage);
+            match self.purpose {
+                Purpose::Learn => state.study(&window),
+                _ => state.judge(window, &self.options, &self.shared, out),
+            }
+        }
+        self.done_until = border;
+        self.upto = self.upto.max(border);
+        if self.purpose == Purpose::Judge && border >= self.snapshot_at {
+            if self.snapshot_at != Nanos::MIN {
+                out.snapshots = self.snapshots();
+            }
+            self.snapshot_at = floor(border, SNAPSHOT_EVERY) + SNAPSHOT_EVERY;
+        }
+    }
+
+    /// What the batch says of the window that is still open.
+    fn note(&mut self, known: Known, batch: &Batch) {
+        let border = self.next_border() - self.tick();
+        if batch.range.end > border {
+            let gaps = batch.gaps.iter().filter(|gap| gap.range.end > border);
+            let missing = gaps.filter_map(|gap| gap.lines).sum();
+            self.worsen(Coverage { known, seen: 0, missing });
+        }
+    }
+
+    fn worsen(&mut self, by: Coverage) {
+        self.coverage.known = self.coverage.known.min(by.known);
+        self.coverage.missing += by.missing;
+    }
+
+    /// Drops groups that have been without a line for `forget_after`.
+    fn forget(&mut self, now: Nanos) -> bool {
+        let limit = now.saturating_sub(self.shared.detect.forget_after.nanos());
+        let old = |state: &GroupState| state.last_line < limit && state.wish().is_none();
+        if !self.groups.iter().any(old) {
+            return false;
+        }
+        self.groups.retain(|state| !old(state));
+        self.by_labels =
+            self.groups.iter().enumerate().map(|(index, state)| (state.group.labels.clone(), index)).collect();
+        self.by_stream.clear();
+        true
+    }
+
+    fn groups_of(&mut self, batch: &Batch) -> Vec<usize> {
+        batch.streams.iter().map(|stream| self.group_of(stream)).collect()
+    }
+
+    fn group_of(&mut self, stream: &Arc<Stream>) -> usize {
+        if let Some(index) = self.by_stream.get(&stream.hash) {
+            return *index;
+        }
+        let labels = self.group_labels(&stream.labels);
+        let index = self.group(labels);
+        if self.by_stream.len() >= MAX_STREAMS {
+            self.by_stream.clear();
+        }
+        self.by_stream.insert(stream.hash, index);
+        index
+    }
+
+    fn group_labels(&self, stream: &Labels) -> Labels {
+        let named = |name: &&str| stream.get(name).is_some_and(|v| !v.is_empty() && v != "unknown_service");
+        if self.options.group_by.is_empty() {
+            let name = NAMES.iter().find(|name| named(name));
+            return name.iter().filter_map(|name| Some((**name, stream.get(name)?))).collect();
+        }
+        self.options.group_by.iter().filter_map(|name| Some((name.as_str(), stream.get(name)?))).collect()
+    }
+
+    fn group(&mut self, labels: Labels) -> usize {
+        if let Some(index) = self.by_labels.get(&labels) {
+            return *index;
+        }
+        let other: Labels = [("group", "other")].into_iter().collect();
+        if self.groups.len() >= self.shared.detect.max_groups as usize && labels != other {
+            return self.group(other);
+        }
+        self.groups.push(GroupState::new(labels.clone(), &self.options, &self.shared));
+        // A new group is not forgotten before it had a chance to speak.
+        if let Some(state) = self.groups.last_mut() {
+            state.last_line = self.done_until;
+        }
+        self.by_labels.insert(labels, self.groups.len() - 1);
+        self.groups.len() - 1
+    }
+
+    /// Builds the closed windows of the range anew from its whole content, and judges again those that grew.
+    fn amend(&mut self, batch: &Batch, out: &mut Out) {
+        if self.by_lines() {
+            return;
+        }
+        let size = self.tick();
+        let from = ceil(batch.range.start, size).max(self.upto.saturating_sub(REMEMBER));
+        let until = floor(batch.range.end, size).min(self.done_until);
+        let groups = self.groups_of(batch);
+        let mut open: BTreeMap<(Nanos, usize), OpenWindow> = BTreeMap::new();
+        for entry in batch.entries().filter(|entry| from <= entry.ts && entry.ts < until) {
+            if let Some(index) = groups.get(entry.stream) {
+                open.entry((floor(entry.ts, size), *index)).or_default().add(&entry);
+            }
+        }
+        let mut windows: Vec<((Nanos, usize), OpenWindow)> = open.into_iter().collect();
+        let label = |index: usize| self.groups.get(index).map(|state| state.group.labels.clone());
+        windows.sort_by_cached_key(|((start, index), _)| (*start, label(*index)));
+        for ((start, index), window) in windows {
+            let range = TimeRange::new(start, start + size);
+            let coverage = Coverage { known: Known::Audited, seen: window.lines(), missing: 0 };
+            let window = window.close(range, coverage, true);
+            if let Some(state) = self.groups.get_mut(index) {
+                state.rejudge(window, &self.options, &self.shared, out);
+            }
+        }
+    }
+
+    fn finish(&mut self, purpose: Purpose, out: &mut Out) {
+        out.done_until = self.done_until;
+        let ready = self.groups.iter().filter(|state| state.ready()).count();
+        out.learning = Learning {
+            groups: u32::try_from(self.groups.len()).unwrap_or(u32::MAX),
+            ready: u32::try_from(ready).unwrap_or(u32::MAX),
+        };
+        if purpose == Purpose::Learn {
+            return;
+        }
+        out.audits = self.by_labels.values().filter_map(|index| self.groups.get(*index)?.wish()).collect();
+        out.audits.sort_unstable();
+        out.audits.dedup();
+        let changed = self.by_lines() || !out.windows.is_empty() || !out.incidents.is_empty();
+        if changed || !out.snapshots.is_empty() || !out.transitions.is_empty() {
+            let groups = self.by_labels.values().filter_map(|index| self.groups.get(*index));
+            out.carry = Carry::new(groups.map(GroupState::carry).collect()).write();
+        }
+    }
+}
+
+/// Coverage of a window of which nothing bad is known yet.
+const UNSEEN: Coverage = Coverage { known: Known::Audited, seen: 0, missing: 0 };

@@ -1,0 +1,463 @@
+//! The life of the incidents of one group, as a pure state machine.
+//!
+//! ```text
+//!            anomaly                confirmed                quiet for resolve_after, seen whole, confirmed
+//! (nothing) ─────────▶ pending ─────────────────▶ firing ───────────────────────────────────────▶ resolved
+//!                         │ withdrawn: the window grew and is normal          │ anomaly: longer, perhaps `Continued`
+//!                         ▼                                                   │ open for expire_after: resolved as expired
+//!                      resolved, and nobody was told
+//! ```
+//!
+//! Before it opens or resolves, an incident asks for an exact count of the range that it rests on ([`Lifecycle::wish`]);
+//! the wish is repeated until [`Lifecycle::confirm`] answers it. What is observed meanwhile waits, and is taken when the
+//! answer is there: so it does not matter how many windows a batch closed before anybody could count. Windows of sources
+//! that cannot grow come confirmed.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::IncidentConfig;
+use super::{Incident, Severity, State, Transition, TransitionKind};
+use crate::detect::{Anomaly, Feature, FeatureEvidence, Group};
+use crate::labels::{FNV_OFFSET, Labels, fnv1a};
+use crate::time::{Nanos, TimeRange};
+
+/// Rates kept for the sparkline.
+pub const RATES: usize = 30;
+
+/// Observations that may wait for a count. When there are more, the count counts as answered.
+const MAX_WAITING: usize = 1000;
+
+/// What every incident of a group starts from: the watch's part of it.
+#[derive(Clone, Debug)]
+pub struct Origin<'a> {
+    /// Where.
+    pub group: &'a Group,
+    /// Name of the watch.
+    pub watch: &'a str,
+    /// The watch's and the external labels.
+    pub labels: &'a Labels,
+    /// Who owns the watch.
+    pub owner: Option<&'a str>,
+    /// Where to read what to do.
+    pub runbook_url: Option<&'a str>,
+    /// When incidents end.
+    pub config: &'a IncidentConfig,
+}
+
+/// One closed window of the group, or a tick where windows are not cut by time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The window; of a tick, the time since the last one.
+    pub range: TimeRange,
+    /// Set when the window is anomalous, with its title.
+    pub anomaly: Option<(Anomaly, String)>,
+    /// Whether it was seen whole.
+    pub whole: bool,
+    /// Whether an exact count has confirmed it, or its source cannot grow.
+    pub confirmed: bool,
+    /// Lines per second over the last windows, the newest last; empty while nothing is open.
+    pub rates: Vec<f64>,
+}
+
+/// The open incident of one group, if there is one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    open: Option<Open>,
+    /// Observed since the wish was made.
+    waiting: VecDeque<Observation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Open {
+    incident: Incident,
+    /// Transitions told so far.
+    told: u64,
+    /// When the last one was told.
+    told_at: Nanos,
+    /// All before it is confirmed, from the start of the incident on.
+    confirmed_until: Nanos,
+    /// The quiet time counts from here: the end of the last window that was anomalous or not seen whole.
+    quiet_from: Nanos,
+    /// The count that is waited for.
+    wish: Option<TimeRange>,
+}
+
+/// What followed from an observation, or from an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// What people may want to hear.
+    pub transitions: Vec<Transition>,
+    /// Incidents that changed, as they are now; the newest last.
+    pub incidents: Vec<Incident>,
+    /// Whether one was closed because it had been open too long: its level is the new normal.
+    pub expired: bool,
+}
+
+impl Outcome {
+    fn changed(incident: &Incident) -> Self {
+        Self { incidents: vec![incident.clone()], ..Self::default() }
+    }
+
+    fn told(transition: Transition) -> Self {
+        Self { incidents: vec![transition.incident.clone()], transitions: vec![transition], expired: false }
+    }
+
+    fn then(&mut self, next: Self) {
+        self.transitions.extend(next.transitions);
+        self.incidents.extend(next.incidents);
+        self.expired |= next.expired;
+    }
+}
+
+impl Lifecycle {
+    /// The incident that is pending or firing.
+    #[must_use]
+    pub fn incident(&self) -> Option<&Incident> {
+        self.open.as_ref().map(|open| &open.incident)
+    }
+
+    /// The closed range whose exact count is waited for.
+    #[must_use]
+    pub fn wish(&self) -> Option<TimeRange> {
+        self.open.as_ref().and_then(|open| open.wish)
+    }
+
+    /// Takes the next window, or a tick, in order of time.
+    pub fn observe(&mut self, origin: &Origin<'_>, seen: Observation) -> Outcome {
+        let Some(wish) = self.wish() else { return self.apply(origin, &seen) };
+        self.waiting.push_back(seen);
+        if self.waiting.len() > MAX_WAITING { self.confirm(origin, wish) } else { Outcome::default() }
+    }
+
+    /// Takes a window that was closed before, grew, and was judged again. A pending incident that rests on it alone is
+    /// withdrawn when it turns out normal.
+    pub fn amend(&mut self, origin: &Origin<'_>, seen: Observation) -> Outcome {
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.range == seen.range) {
+            *waiting = seen;
+            return Outcome::default();
+        }
+        match (&seen.anomaly, &mut self.open) {
+            (Some((anomaly, title)), Some(open)) if open.incident.started_at <= seen.range.start => {
+                open.weigh(anomaly, title);
+                Outcome::changed(&open.incident)
+            }
+            // A second incident of the group cannot be, and the open one began later: it is about the same thing.
+            (Some(_), Some(_)) => Outcome::default(),
+            (Some(_), None) => self.observe(origin, seen),
+            (None, Some(open)) if open.rests_on(seen.range) => {
+                let mut outcome = self.withdraw(seen.range.end);
+                outcome.then(self.catch_up(origin));
+                outcome
+            }
+            (None, _) => Outcome::default(),
+        }
+    }
+
+    /// Takes the answer to [`Lifecycle::wish`]: all of `range` has been counted, and what grew was amended before.
+    pub fn confirm(&mut self, origin: &Origin<'_>, range: TimeRange) -> Outcome {
+        let Some(open) = &mut self.open else { return Outcome::default() };
+        let Some(wish) = open.wish.filter(|wish| range.start <= wish.start && wish.end <= range.end) else {
+            return Outcome::default();
+        };
+        open.wish = None;
+        open.confirmed_until = open.confirmed_until.max(wish.end);
+        let mut outcome = match open.incident.state {
+            State::Pending => self.fire(wish.end),
+            State::Firing if wish.end - open.quiet_from >= origin.config.resolve_after.nanos() => {
+                self.resolve(wish.end, None)
+            }
+            _ => Outcome::default(),
+        };
+        outcome.then(self.catch_up(origin));
+        outcome
+    }
+
+    /// Takes what has waited, until something must be counted again.
+    fn catch_up(&mut self, origin: &Origin<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while self.wish().is_none() {
+            let Some(seen) = self.waiting.pop_front() else { break };
+            outcome.then(self.apply(origin, &seen));
+        }
+        outcome
+    }
+
+    fn apply(&mut self, origin: &Origin<'_>, seen: &Observation) -> Outcome {
+        match &seen.anomaly {
+            Some((anomaly, title)) => self.anomalous(origin, seen, anomaly, title),
+            None => self.quiet(origin, seen),
+        }
+    }
+
+    fn anomalous(&mut self, origin: &Origin<'_>, seen: &Observation, anomaly: &Anomaly, title: &str) -> Outcome {
+        let fresh = self.open.is_none();
+        let open = self.open.get_or_insert_with(|| Open::new(origin, anomaly, title));
+        open.incident.rates = seen.rates.clone();
+        if !fresh {
+            open.weigh(anomaly, title);
+        }
+        open.incident.windows += 1;
+        open.incident.lines += anomaly.lines;
+        open.incident.last_seen = open.incident.last_seen.max(anomaly.range.end);
+        open.quiet_from = open.quiet_from.max(anomaly.range.end);
+        if seen.confirmed {
+            open.confirmed_until = open.confirmed_until.max(seen.range.end);
+        }
+        match open.incident.state {
+            State::Pending if open.confirmed_until >= open.incident.last_seen => self.fire(seen.range.end),
+            State::Pending => {
+                open.wish = Some(TimeRange::new(open.incident.started_at, open.incident.last_seen));
+                Outcome::changed(&open.incident)
+            }
+            _ => self.go_on(origin, seen.range.end),
+        }
+    }
+
+    fn go_on(&mut self, origin: &Origin<'_>, at: Nanos) -> Outcome {
+        let Some(open) = &mut self.open else { return Outcome::default() };
+        open.wish = None;
+        if at - open.incident.started_at >= origin.config.expire_after.nanos() {
+            return self.expire(at);
+        }
+        if at - open.told_at >= origin.config.update_interval.nanos() {
+            return Outcome::told(open.tell(TransitionKind::Continued, at));
+        }
+        Outcome::changed(&open.incident)
+    }
+
+    fn quiet(&mut self, origin: &Origin<'_>, seen: &Observation) -> Outcome {
+        let Some(open) = &mut self.open else { return Outcome::default() };
+        if seen.confirmed && open.confirmed_until >= seen.range.start {
+            open.confirmed_until = open.confirmed_until.max(seen.range.end);
+        }
+        if open.incident.state == State::Pending {
+            return Outcome::default();
+        }
+        open.incident.rates = seen.rates.clone();
+        if !seen.whole {
+            // Blind is not quiet.
+            open.quiet_from = open.quiet_from.max(seen.range.end);
+        }
+        let at = seen.range.end;
+        if at - open.incident.started_at >= origin.config.expire_after.nanos() {
+            return self.expire(at);
+        }
+        if at - open.quiet_from < origin.config.resolve_after.nanos() {
+            return Outcome::default();
+        }
+        if open.confirmed_until >= at {
+            return self.resolve(at, None);
+        }
+        open.wish = Some(TimeRange::new(open.quiet_from, at));
+        Outcome::default()
+    }
+
+    fn fire(&mut self, at: Nanos) -> Outcome {
+        let Some(open) = &mut self.open else { return Outcome::default() };
+        open.incident.state = State::Firing;
+        Outcome::told(open.tell(TransitionKind::Opened, at))
+    }
+
+    fn resolve(&mut self, at: Nanos, detail: Option<String>) -> Outcome {
+        let Some(mut open) = self.open.take() else { return Outcome::default() };
+        open.incident.state = State::Resolved;
+        open.incident.resolved_at = Some(at);
+        open.incident.detail = detail;
+        Outcome::told(open.tell(TransitionKind::Resolved, at))
+    }
+
+    fn expire(&mut self, at: Nanos) -> Outcome {
+        let detail = "expired: it has been so for so long that it is taken as the new normal".to_owned();
+        Outcome { expired: true, ..self.resolve(at, Some(detail)) }
+    }
+
+    fn withdraw(&mut self, at: Nanos) -> Outcome {
+        let Some(mut open) = self.open.take() else { return Outcome::default() };
+        open.incident.state = State::Resolved;
+        open.incident.resolved_at = Some(at);
+        open.incident.detail = Some("withdrawn: late lines arrived, and the window is normal with them".to_owned());
+        Outcome::changed(&open.incident)
+    }
+}
+
+impl Open {
+    fn new(origin: &Origin<'_>, anomaly: &Anomaly, title: &str) -> Self {
+        let start = anomaly.range.start;
+        let id = fnv1a(fnv1a(FNV_OFFSET, &origin.group.fingerprint.0.to_le_bytes()), &start.to_le_bytes());
+        let incident = Incident {
+            id: format!("{id:016x}"),
+            group: origin.group.clone(),
+            watch: origin.watch.to_owned(),
+            labels: origin.labels.clone(),
+            owner: origin.owner.map(str::to_owned),
+            runbook_url: origin.runbook_url.map(str::to_owned),
+            state: State::Pending,
+            severity: severity_of(&anomaly.evidence.features),
+            title: title.to_owned(),
+            started_at: start,
+            last_seen: anomaly.range.end,
+            resolved_at: None,
+            windows: 0,
+            lines: 0,
+            worst: Some(anomaly.clone()),
+            rates: Vec::new(),
+            detail: None,
+        };
+        Self { incident, told: 0, told_at: start, confirmed_until: start, quiet_from: anomaly.range.end, wish: None }
+    }
+
+    /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
+    /// it stays, so that the ticket keeps its name.
+    fn weigh(&mut self, anomaly: &Anomaly, title: &str) {
+        self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence.features));
+        let worst = self.incident.worst.as_ref().map_or(f64::MIN, |worst| worst.score);
+        let again = self.incident.worst.as_ref().is_some_and(|worst| worst.range == anomaly.range);
+        if anomaly.score > worst || again {
+            self.incident.worst = Some(anomaly.clone());
+            if self.incident.state == State::Pending {
+                title.clone_into(&mut self.incident.title);
+            }
+        }
+    }
+
+    fn rests_on(&self, range: TimeRange) -> bool {
+        let only = self.incident.windows == 1 && self.incident.state == State::Pending;
+        only && self.incident.worst.as_ref().is_some_and(|worst| worst.range == range)
+    }
+
+    fn tell(&mut self, kind: TransitionKind, at: Nanos) -> Transition {
+        self.told += 1;
+        self.told_at = at;
+        Transition { kind, number: self.told, at, incident: self.incident.clone() }
+    }
+}
+
+/// How bad an anomaly is: critical when lines stop or errors are ten times what is expected, info when only the shape
+/// of the lines has changed, warning otherwise.
+#[must_use]
+pub fn severity_of(evidence: &[FeatureEvidence]) -> Severity {
+    let outside: Vec<&FeatureEvidence> =
+        evidence.iter().filter(|e| e.seen < e.expected.0 || e.seen > e.expected.1).collect();
+    let critical = outside.iter().any(|e| match e.feature {
+        Feature::ErrorCount => e.seen >= 10.0 * e.expected.1.max(1.0),
+        Feature::Rate => e.seen <= 0.0 && e.expected.0 > 0.0,
+        _ => false,
+    });
+    let shape = |e: &&FeatureEvidence| matches!(e.feature, Feature::LineLength | Feature::UniqueMessages);
+    match (critical, outside.iter().all(shape)) {
+        (true, _) => Severity::Critical,
+        (false, true) => Severity::Info,
+        (false, false) => Severity::Warning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::detect::Evidence;
+    use crate::labels::Fingerprint;
+    use crate::time::{MINUTE, Span};
+
+    /// Feeds a script, one window of a minute a letter, and writes down what is told.
+    /// `!` anomalous, `.` normal, `?` not seen whole; upper case `C` answers the wish.
+    fn play(script: &str, confirmed: bool) -> String {
+        let group = Group { fingerprint: Fingerprint(7), labels: [("service_name", "cart")].into_iter().collect() };
+        let config = IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() };
+        let labels = Labels::new();
+        let origin =
+            Origin { group: &group, watch: "all", labels: &labels, owner: None, runbook_url: None, config: &config };
+        let mut life = Lifecycle::default();
+        let mut now = 0;
+        let mut told = String::new();
+        for letter in script.chars() {
+            let outcome = if letter == 'C' {
+                life.wish().map(|wish| life.confirm(&origin, wish)).unwrap_or_default()
+            } else {
+                let range = TimeRange::new(now, now + MINUTE);
+                now += MINUTE;
+                let anomaly = (letter == '!').then(|| (anomaly(&group, range), "cart: odd".to_owned()));
+                let whole = letter != '?';
+                life.observe(&origin, Observation { range, anomaly, whole, confirmed, rates: Vec::new() })
+            };
+            for transition in outcome.transitions {
+                told += &format!("{:?}#{}@{} ", transition.kind, transition.number, transition.at / MINUTE);
+            }
+        }
+        told.trim_end().to_owned()
+    }
+
+    fn anomaly(group: &Group, range: TimeRange) -> Anomaly {
+        Anomaly {
+            group: group.clone(),
+            range,
+            lines: 10,
+            late: false,
+            score: 0.9,
+            threshold: 0.6,
+            evidence: Evidence::default(),
+        }
+    }
+
+    #[test]
+    fn scripts() {
+        for (script, confirmed, told) in [
+            ("....", true, ""),
+            ("!!..", true, "Opened#1@1"),
+            ("!!...", true, "Opened#1@1 Resolved#2@5"),
+            ("!..!...", true, "Opened#1@1 Resolved#2@7"),
+            // Blind is not quiet.
+            ("!..?..", true, "Opened#1@1"),
+            ("!..?...", true, "Opened#1@1 Resolved#2@7"),
+            // Without an exact count nothing opens or resolves.
+            ("!!.....", false, ""),
+            ("!C", false, "Opened#1@1"),
+            ("!C....", false, "Opened#1@1"),
+            ("!C...C", false, "Opened#1@1 Resolved#2@4"),
+            // It does not matter when the answers come.
+            ("!!...CC", false, "Opened#1@1 Resolved#2@5"),
+            ("!...!...CCCC", false, "Opened#1@1 Resolved#2@4 Opened#1@5 Resolved#2@8"),
+            // One incident after the other.
+            ("!...!...", true, "Opened#1@1 Resolved#2@4 Opened#1@5 Resolved#2@8"),
+        ] {
+            assert_eq!(play(script, confirmed), told, "{script}");
+        }
+    }
+
+    #[test]
+    fn long_ones_speak_now_and_then_and_expire() {
+        let told = play(&"!".repeat(65), true);
+        assert_eq!(told, "Opened#1@1 Continued#2@31 Continued#3@61");
+        let told = play(&"!".repeat(24 * 60), true);
+        assert!(told.ends_with("Resolved#49@1440"), "{told}");
+    }
+
+    proptest! {
+        /// A count that is answered late changes nothing but the moment of telling.
+        #[test]
+        fn answers_may_come_late(script in "[!.?]{0,60}", late in proptest::collection::vec(0..4usize, 60)) {
+            let answered: String = script.chars().flat_map(|c| [c, 'C']).collect();
+            let delayed: String =
+                script.chars().zip(late).flat_map(|(c, n)| std::iter::once(c).chain("CCC".chars().take(n))).collect();
+            prop_assert_eq!(play(&answered, false), play(&(delayed + &"C".repeat(60)), false));
+        }
+
+        /// Whatever happens, an incident opens once, resolves at most once after that, and numbers count up by one.
+        #[test]
+        fn order_holds(script in "[!.?C]{0,80}", confirmed: bool) {
+            let told = play(&script, confirmed);
+            let mut open = false;
+            let mut number = 0;
+            for word in told.split_whitespace() {
+                let (kind, rest) = word.split_once('#').unwrap();
+                prop_assert_eq!(kind == "Opened", !open);
+                number = if kind == "Opened" { 1 } else { number + 1 };
+                prop_assert_eq!(rest.split('@').next().unwrap(), number.to_string());
+                open = kind != "Resolved";
+            }
+        }
+    }
+}
