@@ -428,7 +428,11 @@ fn first_column(line: Option<&[u8]>, name: &str) -> Result<Nanos, SourceError> {
     let Some(line) = line else { return Ok(0) };
     columns(line).map(|(stamp, ..)| stamp).ok_or_else(|| {
         let count = memchr::memchr_iter(b'\t', line).count() + 1;
-        let found = if count == 5 { "a first column that is no number".to_owned() } else { format!("{count} columns") };
+        let found = match count {
+            1 => "no tab".to_owned(),
+            5 => "a first column that is no number".to_owned(),
+            count => format!("{count} columns"),
+        };
         failure(
             "bad_format",
             format!(
