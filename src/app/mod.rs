@@ -212,6 +212,7 @@ impl App {
             }
             None => Start::Fresh { learn: true, from: options.judge_from },
         };
+        let watch_asked = watch.clone();
         let source = Loki::new(Poll {
             client: client.clone(),
             window: watches::window(&options.settings, &watch),
@@ -222,10 +223,26 @@ impl App {
             start,
         })
         .map_err(anyhow::Error::msg)?;
+        let (asking, name_asked) = (client.clone(), Arc::clone(&name));
+        let (stop, now) = (self.stop.clone(), options.clock.now());
+        self.helpers.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = warn_when_nothing_matches(asking, watch_asked, now, name_asked) => {}
+            }
+        });
         let (reader, progress) = Reader::new(Arc::clone(&name), source, self.core.clone(), options.until);
         options.board.add(&name, progress);
         self.readers.spawn(reader.run(self.stop.clone()));
         Ok(())
+    }
+}
+
+/// A typo in a tenant or a selector looks like silence: says so once at the start. Failures are the reader's to tell.
+async fn warn_when_nothing_matches(client: Client, watch: WatchConfig, now: Nanos, name: Arc<str>) {
+    if let Ok(0) = client.matched(&watch, now).await {
+        tracing::warn!(watch = %name, query = watch.query, org_id = watch.org_id.as_deref().unwrap_or("(none)"),
+            "no stream of the last day matches: is the selector or the org_id mistyped?");
     }
 }
 

@@ -151,20 +151,26 @@ impl<S: Source> Reader<S> {
         let mut answered = 0;
         while let Some(range) = wishes.pop_front().filter(|_| answered < MAX_ANSWERS) {
             answered += 1;
-            let batch = match self.source.audit(range).await {
+            let unanswered = match self.source.audit(range).await {
+                // It grew, or something of it is missing: what grew comes with the next reading.
+                Ok(batch) if batch.purpose == Purpose::Confirm && batch.coverage.known < Known::Paged => {
+                    format!("a range is not whole yet: {} lines are missing", batch.coverage.missing)
+                }
                 Ok(batch) => {
                     self.audits_failed = 0;
-                    batch
+                    let state = self.source.state();
+                    let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
+                    wishes = step.audits.into();
+                    continue;
                 }
-                Err(error) => {
-                    self.audits_failed += 1;
-                    tracing::warn!(watch = %self.watch, %error, "cannot count a range before an incident changes");
-                    if self.audits_failed < AUDIT_TRIES {
-                        return true;
-                    }
-                    self.uncounted(range)
-                }
+                Err(error) => error.to_string(),
             };
+            self.audits_failed += 1;
+            tracing::warn!(watch = %self.watch, "cannot confirm a range before an incident changes: {unanswered}");
+            if self.audits_failed < AUDIT_TRIES {
+                return true;
+            }
+            let batch = self.uncounted(range);
             let state = self.source.state();
             let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
             wishes = step.audits.into();

@@ -561,8 +561,22 @@ mod tests {
             threshold: 0.625,
             evidence: Evidence {
                 features: vec![
-                    FeatureEvidence { feature: Feature::ErrorCount, seen: 48.0, expected: (0.0, 3.0), share: 0.75 },
-                    FeatureEvidence { feature: Feature::Rate, seen: 56.9, expected: (10.0, 20.5), share: 0.25 },
+                    FeatureEvidence {
+                        feature: Feature::ErrorCount,
+                        seen: 48.0,
+                        expected: (0.0, 3.0),
+                        share: 0.75,
+                        windows: 1,
+                        presence: false,
+                    },
+                    FeatureEvidence {
+                        feature: Feature::Rate,
+                        seen: 56.9,
+                        expected: (10.0, 20.5),
+                        share: 0.25,
+                        windows: 1,
+                        presence: false,
+                    },
                 ],
                 samples: vec![
                     sample(1, Level::Error, "ERROR db \u{1b}[2Jrefused\r"),
@@ -685,8 +699,8 @@ mod tests {
             printer.transition(&transition(TransitionKind::Opened))
         });
         insta::assert_snapshot!(text.replace('\u{202e}', "<RLO>"), @r#"
-        {"type":"anomaly","start":"2026-11-20T22:00:00Z","end":"2026-11-20T22:01:00Z","start_ns":1795212000000000000,"end_ns":1795212060000000000,"group":{"service_name":"cart"},"fingerprint":"v1:0000000000001234","lines":3412,"late":false,"score":0.8125,"threshold":0.625,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"coverage":{"known":"audited","seen":3412,"missing":0},"query":"{service_name=\"cart\"}"}
-        {"type":"incident","transition":"opened","id":"00c0ffee00c0ffee","number":1,"at":"2026-11-20T22:01:00Z","at_ns":1795212060000000000,"title":"cart: more errors than usual","severity":"warning","state":"firing","watch":"scan","group":{"service_name":"cart"},"labels":{},"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:01:00Z","resolved_at":null,"started_at_ns":1795212000000000000,"last_seen_ns":1795212060000000000,"windows":3,"lines":9000,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"rates":[10.0,12.0,11.0,57.0],"query":"{service_name=\"cart\"}"}
+        {"type":"anomaly","start":"2026-11-20T22:00:00Z","end":"2026-11-20T22:01:00Z","start_ns":1795212000000000000,"end_ns":1795212060000000000,"group":{"service_name":"cart"},"fingerprint":"v1:0000000000001234","lines":3412,"late":false,"score":0.8125,"threshold":0.625,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75,"windows":1,"presence":false},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25,"windows":1,"presence":false}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"coverage":{"known":"audited","seen":3412,"missing":0},"query":"{service_name=\"cart\"}"}
+        {"type":"incident","transition":"opened","id":"00c0ffee00c0ffee","number":1,"at":"2026-11-20T22:01:00Z","at_ns":1795212060000000000,"title":"cart: more errors than usual","severity":"warning","state":"firing","watch":"scan","group":{"service_name":"cart"},"labels":{},"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:01:00Z","resolved_at":null,"started_at_ns":1795212000000000000,"last_seen_ns":1795212060000000000,"windows":3,"lines":9000,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75,"windows":1,"presence":false},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25,"windows":1,"presence":false}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"rates":[10.0,12.0,11.0,57.0],"query":"{service_name=\"cart\"}"}
         "#);
     }
 

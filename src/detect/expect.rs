@@ -30,6 +30,10 @@ pub struct Finding {
     pub expected: (f64, f64),
     /// How surprising it is, in nats.
     pub surprise: f64,
+    /// Windows in a row that it was seen over.
+    pub span: usize,
+    /// Whether windows that have any are counted, not how many they have.
+    pub presence: bool,
 }
 
 /// A range of what is expected of every feature.
@@ -92,7 +96,7 @@ impl Expectation {
             let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count.value(row)).collect();
             let latest: Vec<f64> = recent.clone().skip(SKIP).take(self.block).map(|row| count.value(row)).collect();
             if before.len() + 1 == count.span {
-                found.extend(count.finding(count.value(row), before.iter().sum(), &latest, row.seconds()));
+                found.extend(count.finding(count.value(row), &before, &latest, row.seconds()));
             }
         }
         for real in &self.reals {
@@ -212,11 +216,13 @@ impl Count {
         }
     }
 
-    fn finding(&self, now: f64, before: f64, recent: &[f64], seconds: f64) -> Option<Finding> {
-        let sum = now + before;
+    fn finding(&self, now: f64, before: &[f64], recent: &[f64], seconds: f64) -> Option<Finding> {
         let span = self.span as f64;
         let band = self.band(recent);
-        let up = sum > band.1;
+        // A burst that is over counts no more than what still goes on: it was told when it was there.
+        let lasting = now + before.iter().map(|earlier| earlier.min(2.0 * now + 2.0)).sum::<f64>();
+        let up = lasting > band.1;
+        let sum = if up { lasting } else { now + before.iter().sum::<f64>() };
         // What is over must not be told again because it is still in the sum.
         let going_on = if up {
             now * span > band.1 && now * span >= 0.3 * sum
@@ -235,7 +241,14 @@ impl Count {
         }
         let scale = if self.feature == Feature::Rate { span * seconds } else { 1.0 };
         let (low, high) = self.range(band);
-        Some(Finding { feature: self.feature, seen: sum / scale, expected: (low / scale, high / scale), surprise })
+        Some(Finding {
+            feature: self.feature,
+            seen: sum / scale,
+            expected: (low / scale, high / scale),
+            surprise,
+            span: self.span,
+            presence: self.presence,
+        })
     }
 
     /// Whether the difference is big enough for anybody to care.
@@ -400,7 +413,14 @@ impl Real {
         let surprise = self.tail.surprise(1.5 * off / self.sigma(row.lines().into()));
         let seen = row.get(self.feature)?;
         if surprise > 0.0 {
-            Some(Finding { feature: self.feature, seen, expected: self.range(row, recent), surprise })
+            Some(Finding {
+                feature: self.feature,
+                seen,
+                expected: self.range(row, recent),
+                surprise,
+                span: 1,
+                presence: false,
+            })
         } else {
             None
         }

@@ -54,7 +54,19 @@ fn part(one: &FeatureEvidence) -> String {
     };
     let (low, high) = (number(one.expected.0), number(one.expected.1));
     let range = if low == high { low } else { format!("{low} to {high}") };
-    format!("{name} {}{unit}, expected {range}", number(one.seen))
+    format!("{name} {}, expected {range}", seen(one, &number(one.seen), unit))
+}
+
+/// What was seen, with the windows it was seen over: `48`, `48 in 3 windows`, `in 12 of 30 windows`, `1.2 lines/s over 3
+/// windows`.
+#[must_use]
+pub fn seen(one: &FeatureEvidence, number: &str, unit: &str) -> String {
+    match (one.presence, one.windows) {
+        (true, windows) => format!("in {number} of {windows} windows"),
+        (false, 0 | 1) => format!("{number}{unit}"),
+        (false, windows) if one.feature == Feature::Rate => format!("{number}{unit} over {windows} windows"),
+        (false, windows) => format!("{number}{unit} in {windows} windows"),
+    }
 }
 
 /// Three figures are enough: `0.033`, `3.1`, `48`, `1250`.
@@ -74,7 +86,7 @@ mod tests {
     use super::*;
 
     fn evidence(feature: Feature, seen: f64, expected: (f64, f64)) -> FeatureEvidence {
-        FeatureEvidence { feature, seen, expected, share: 0.5 }
+        FeatureEvidence { feature, seen, expected, share: 0.5, windows: 1, presence: false }
     }
 
     #[test]

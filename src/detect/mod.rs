@@ -123,6 +123,16 @@ pub struct FeatureEvidence {
     pub expected: (f64, f64),
     /// Share of the score, 0 to 1; the shares of all features sum to 1.
     pub share: f64,
+    /// Windows in a row that it was seen over, this one the last: 1 for this window alone.
+    #[serde(default = "one")]
+    pub windows: u32,
+    /// Whether windows that have any are counted, not how many they have.
+    #[serde(default)]
+    pub presence: bool,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What speaks for an anomaly, complete enough to explain it without asking Loki.

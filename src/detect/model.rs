@@ -98,8 +98,10 @@ impl Model {
                         Some(finding) => (finding.seen, finding.expected),
                         None => (row.get(*feature)?, expectation.range(*feature, &row, recent.clone())?),
                     };
+                    let windows = strongest.map_or(1, |finding| u32::try_from(finding.span).unwrap_or(1));
+                    let presence = strongest.is_some_and(|finding| finding.presence);
                     let share = if total > 0.0 { verdict.parts[*feature as usize] / total } else { 0.0 };
-                    Some(FeatureEvidence { feature: *feature, seen, expected, share })
+                    Some(FeatureEvidence { feature: *feature, seen, expected, share, windows, presence })
                 })
                 .collect();
             all.sort_by(|one, two| two.share.total_cmp(&one.share));

@@ -15,7 +15,14 @@ fn sample(seconds: i64, level: Level, line: &str) -> Sample {
 }
 
 fn worst(group: Group) -> Anomaly {
-    let feature = |feature, seen, expected, share| FeatureEvidence { feature, seen, expected, share };
+    let feature = |feature, seen, expected, share| FeatureEvidence {
+        feature,
+        seen,
+        expected,
+        share,
+        windows: 1,
+        presence: false,
+    };
     Anomaly {
         range: TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE),
         lines: 1_204,

@@ -5,6 +5,7 @@
 
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known};
+use crate::detect::explain;
 use crate::detect::{Anomaly, Feature, FeatureEvidence, Sample};
 use crate::incident::{Incident, Severity, TransitionKind};
 use crate::labels::Labels;
@@ -196,7 +197,7 @@ pub fn reason(evidence: &FeatureEvidence) -> Reason {
     let (low, high) = (number(evidence.expected.0), number(evidence.expected.1));
     Reason {
         what,
-        seen: format!("{}{unit}", number(evidence.seen)),
+        seen: explain::seen(evidence, &number(evidence.seen), unit),
         expected: if low == high { low } else { format!("{low} to {high}") },
         outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
         share: format!("{:.0} %", (evidence.share * 100.0).clamp(0.0, 100.0)),

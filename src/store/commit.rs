@@ -273,6 +273,7 @@ fn finite_evidence(evidence: &FeatureEvidence) -> FeatureEvidence {
         seen: clamp(evidence.seen),
         expected: (clamp(evidence.expected.0), clamp(evidence.expected.1)),
         share: clamp(evidence.share),
+        ..evidence.clone()
     }
 }
 

@@ -48,7 +48,14 @@ fn window(service: &str, minute: i64, revision: u32) -> JudgedWindow {
 }
 
 fn evidence() -> FeatureEvidence {
-    FeatureEvidence { feature: Feature::ErrorCount, seen: 4.0, expected: (0.0, 1.5), share: 0.5 }
+    FeatureEvidence {
+        feature: Feature::ErrorCount,
+        seen: 4.0,
+        expected: (0.0, 1.5),
+        share: 0.5,
+        windows: 1,
+        presence: false,
+    }
 }
 
 fn incident(id: &str, started_at: Nanos, state: State) -> Incident {
