@@ -16,6 +16,9 @@ pub mod page;
 pub mod query;
 mod read;
 pub mod stamp;
+pub mod streams;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::future::Future;

@@ -123,8 +123,8 @@ impl Pager {
         }
     }
 
-    /// Learns from a failure and says what to do next. Nothing is ever skipped but by [`After::GiveUp`].
-    pub fn failed(&mut self, kind: Kind) -> After {
+    /// Learns from the failure of a request over `asked` nanoseconds and says what to do next. Nothing is ever skipped but by [`After::GiveUp`].
+    pub fn failed(&mut self, kind: Kind, asked: Nanos) -> After {
         self.good = 0;
         self.failures = self.failures.saturating_add(1);
         match kind {
@@ -135,7 +135,7 @@ impl Pager {
                 return After::Again;
             }
             Kind::TooLong | Kind::TooManyBytes => {
-                if self.halve_window() {
+                if self.halve_window(asked) {
                     return After::Again;
                 }
                 self.refusals += 1;
@@ -143,9 +143,9 @@ impl Pager {
                     return After::GiveUp;
                 }
             }
-            Kind::Deadline => _ = self.halve_window() || self.halve_limit(1),
+            Kind::Deadline => _ = self.halve_window(asked) || self.halve_limit(1),
             Kind::Closed | Kind::Timeout | Kind::TooBig | Kind::BadAnswer => {
-                _ = self.halve_limit(LOW_LIMIT) || self.halve_window() || self.halve_limit(1);
+                _ = self.halve_limit(LOW_LIMIT) || self.halve_window(asked) || self.halve_limit(1);
             }
             _ => {}
         }
@@ -186,9 +186,8 @@ impl Pager {
         changed
     }
 
-    /// Halves what is really asked for, which the rate may have made shorter than the window.
-    fn halve_window(&mut self) -> bool {
-        let asked = self.range(0, HOUR).len();
+    /// Halves what was really asked for, which may have been shorter than the window.
+    fn halve_window(&mut self, asked: Nanos) -> bool {
         let changed = asked > LOW_WINDOW;
         if changed {
             self.window = (asked / 2).max(LOW_WINDOW);
@@ -236,7 +235,7 @@ mod tests {
         let mut pager = Pager::new(400, 1);
         let mut seen = Vec::new();
         for _ in 0..30 {
-            assert!(matches!(pager.failed(Kind::Closed), After::Pause(_)));
+            assert!(matches!(pager.failed(Kind::Closed, pager.range(0, HOUR).len()), After::Pause(_)));
             seen.push((pager.limit(), pager.range(0, HOUR).len() / SECOND));
         }
         assert_eq!(seen[..5], [(200, 3600), (100, 3600), (50, 3600), (50, 1800), (50, 900)]);
@@ -250,23 +249,23 @@ mod tests {
     #[test]
     fn refusals_are_learnt_from_at_once_and_end_in_giving_up() {
         let mut pager = Pager::new(5000, 1);
-        assert_eq!(pager.failed(Kind::MaxEntries(10)), After::Again);
+        assert_eq!(pager.failed(Kind::MaxEntries(10), HOUR), After::Again);
         assert_eq!((pager.limit(), pager.largest()), (10, 10));
-        assert!(matches!(pager.failed(Kind::MaxEntries(10)), After::Pause(_)), "no endless loop");
+        assert!(matches!(pager.failed(Kind::MaxEntries(10), HOUR), After::Pause(_)), "no endless loop");
         let mut steps = 0;
-        while pager.failed(Kind::TooManyBytes) == After::Again {
+        while pager.failed(Kind::TooManyBytes, pager.range(0, HOUR).len()) == After::Again {
             steps += 1;
         }
         assert_eq!(steps, 12, "from an hour to a second");
-        assert!(matches!(pager.failed(Kind::TooManyBytes), After::Pause(_)));
-        assert_eq!(pager.failed(Kind::TooManyBytes), After::GiveUp);
+        assert!(matches!(pager.failed(Kind::TooManyBytes, pager.range(0, HOUR).len()), After::Pause(_)));
+        assert_eq!(pager.failed(Kind::TooManyBytes, pager.range(0, HOUR).len()), After::GiveUp);
     }
 
     #[test]
     fn pauses_stay_between_a_second_and_a_minute_and_are_repeatable() {
         let run = || {
             let mut pager = Pager::new(5000, 7);
-            (0..50).map(|_| pager.failed(Kind::RateLimited)).collect::<Vec<_>>()
+            (0..50).map(|_| pager.failed(Kind::RateLimited, HOUR)).collect::<Vec<_>>()
         };
         let pauses = run();
         assert_eq!(pauses, run());

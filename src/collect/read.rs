@@ -105,7 +105,7 @@ impl Reader {
             let page = match self.ask(&query, range, limit, batch).await {
                 Ok(page) => page,
                 Err(Halt::Budget(wait)) => return Err(Stop::Wait(wait)),
-                Err(Halt::Failed(error)) => match self.pager.failed(error.kind) {
+                Err(Halt::Failed(error)) => match self.pager.failed(error.kind, range.len()) {
                     After::Again => continue,
                     After::Pause(pause) => return Err(Stop::Fail(failure(&error, pause))),
                     After::GiveUp => return self.give_up(from, to, batch).await,
@@ -200,7 +200,7 @@ impl Reader {
                 Err(Halt::Failed(error)) => {
                     if let Kind::MaxEntries(max) = error.kind {
                         (group.limit, group.ceiling) = (group.limit.min(max), group.ceiling.min(max));
-                        if self.pager.failed(error.kind) == After::Again {
+                        if self.pager.failed(error.kind, 1) == After::Again {
                             continue;
                         }
                     }
