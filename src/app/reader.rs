@@ -137,6 +137,8 @@ impl<S: Source> Reader<S> {
             let lines = gap.lines.map_or_else(|| "an unknown number of".to_owned(), |lines| lines.to_string());
             let (from, to) = (rfc3339(gap.range.start), rfc3339(gap.range.end));
             let watch = &self.watch;
+            let reason = format!("{:?}", gap.reason);
+            metrics::counter!("sigyn_gaps_total", "watch" => watch.to_string(), "reason" => reason).increment(1);
             let detail = format!("watch {watch}: {lines} lines from {from} to {to} were left out ({:?})", gap.reason);
             tracing::warn!(%watch, "{detail}");
             self.ill.gap = Some(self.core.clock.now());
