@@ -47,17 +47,44 @@ pub(crate) struct Answer {
     pub(crate) lines: usize,
     /// What Loki would have had to send inside for it, in bytes.
     pub(crate) encoded: usize,
+    /// It goes out in chunks, its length untold.
+    pub(crate) streamed: bool,
+    /// Its body is sent compressed.
+    pub(crate) zipped: bool,
 }
 
 impl Answer {
     fn json(body: Vec<u8>) -> Self {
-        Self { status: 200, content_type: Some(JSON), vary: true, body, lines: 0, encoded: 0 }
+        Self {
+            status: 200,
+            content_type: Some(JSON),
+            vary: true,
+            body,
+            lines: 0,
+            encoded: 0,
+            streamed: false,
+            zipped: false,
+        }
+    }
+
+    /// Answers of queries go out as they are written.
+    fn streamed(self) -> Self {
+        Self { streamed: true, ..self }
     }
 
     /// An error of the front end.
     pub(crate) fn text(status: u16, text: impl Into<String>) -> Self {
         let body = text.into().into_bytes();
-        Self { status, content_type: Some(TEXT), vary: true, body, lines: 0, encoded: 0 }
+        Self {
+            status,
+            content_type: Some(TEXT),
+            vary: true,
+            body,
+            lines: 0,
+            encoded: 0,
+            streamed: false,
+            zipped: false,
+        }
     }
 
     /// An answer of the server itself.
@@ -171,6 +198,36 @@ fn build_info(version: &str) -> Answer {
     Answer { content_type: Some("application/json"), vary: false, ..Answer::json(info.to_string().into_bytes()) }
 }
 
+/// For whom, with which limits, and when a call is answered.
+struct Scope {
+    tenants: Vec<String>,
+    limits: Limits,
+    now: i64,
+}
+
+impl Scope {
+    fn new(shared: &Shared, call: &Call<'_>) -> Result<Self, Answer> {
+        let tenants = tenants(shared, call)?;
+        let limits = limits(shared, &tenants);
+        Ok(Self { tenants, limits, now: shared.options.clock.now() })
+    }
+
+    /// The range after `max_query_lookback`, if it is not too long then.
+    fn clamp(&self, start: i64, end: i64) -> Result<(i64, i64), Answer> {
+        let (lookback, length) = (nanos(self.limits.max_query_lookback), nanos(self.limits.max_query_length));
+        let start = if lookback > 0 { start.max(self.now.saturating_sub(lookback)) } else { start };
+        let end = end.max(start);
+        if length > 0 && end.saturating_sub(start) > length {
+            let (asked, max) = (go_duration(end.saturating_sub(start)), limit_duration(length));
+            return Err(Answer::text(
+                400,
+                format!("the query time range exceeds the limit (query length: {asked}, limit: {max})"),
+            ));
+        }
+        Ok((start, end))
+    }
+}
+
 /// The tenants a call speaks for.
 fn tenants(shared: &Shared, call: &Call<'_>) -> Result<Vec<String>, Answer> {
     if !shared.options.auth_enabled {
@@ -206,12 +263,10 @@ fn limits(shared: &Shared, tenants: &[String]) -> Limits {
 }
 
 fn take(shared: &Shared, call: &Call<'_>) -> Result<Answer, Answer> {
-    let tenants = tenants(shared, call)?;
+    let Scope { tenants, limits, now } = Scope::new(shared, call)?;
     let [tenant] = tenants.as_slice() else { return Err(Answer::server(400, "multiple org IDs present")) };
-    let limits = limits(shared, &tenants);
     let refused = |r: push::Refused| Answer::server(r.status, &r.text);
     let batches = push::decode(&call.content_type, &call.content_encoding, call.body).map_err(refused)?;
-    let now = shared.options.clock.now();
     let mut state = shared.state();
     let outcome = push::check(&state.store, tenant, batches, &limits, now);
     for (labels, lines) in outcome.accepted {
@@ -228,23 +283,16 @@ fn take(shared: &Shared, call: &Call<'_>) -> Result<Answer, Answer> {
 }
 
 fn ask(shared: &Shared, call: &Call<'_>, endpoint: Endpoint) -> Result<Answer, Answer> {
-    let tenants = tenants(shared, call)?;
-    let limits = limits(shared, &tenants);
-    let now = shared.options.clock.now();
+    let scope = Scope::new(shared, call)?;
     match endpoint {
-        Endpoint::QueryRange => query_range(shared, call, &tenants, (&limits, now)),
-        Endpoint::Query => query(shared, call, &tenants, (&limits, now)),
-        Endpoint::Series => series(shared, call, &tenants, now),
-        _ => labels(shared, call, &tenants, now),
+        Endpoint::QueryRange => query_range(shared, call, &scope),
+        Endpoint::Query => query(shared, call, &scope),
+        Endpoint::Series => series(shared, call, &scope),
+        _ => labels(shared, call, &scope),
     }
 }
 
-fn query_range(
-    shared: &Shared,
-    call: &Call<'_>,
-    tenants: &[String],
-    (limits, now): (&Limits, i64),
-) -> Result<Answer, Answer> {
+fn query_range(shared: &Shared, call: &Call<'_>, scope: &Scope) -> Result<Answer, Answer> {
     if call.accept.contains("parquet") {
         let off = "support for Parquet encoded responses is disabled. Enable with \
                    -frontend.support-parquet-encoding=true";
@@ -253,24 +301,25 @@ fn query_range(
     if call.accept.contains("protobuf") || call.param("interval").is_some() {
         return Err(Answer::unsupported("Accept: protobuf, and the parameter interval"));
     }
-    let (start, end) = call.range(now)?;
+    let (start, end) = call.range(scope.now)?;
     let limit = limit(call)?;
     let direction = direction(call)?;
     let step = step(call, start, end)?;
     let query = logql::parse(call.param("query").unwrap_or_default())?;
-    let (start, end) = clamp(limits, now, start, end)?;
-    let state = shared.state();
+    let (start, end) = scope.clamp(start, end)?;
     match query {
         Query::Log(log) => {
-            if limit > limits.max_entries {
-                let max = limits.max_entries;
+            let max = scope.limits.max_entries;
+            if limit > max {
                 let what = "max entries limit per query exceeded, limit > max_entries_limit_per_query";
                 return Err(Answer::text(400, format!("{what} ({limit} > {max})")));
             }
-            Ok(page(&state.store, tenants, &log, (Window { start, end, limit, direction }, call.categorized)))
+            let categorized = call.categorized && shared.options.categorize;
+            let asked = Page { log, window: Window { start, end, limit, direction }, categorized };
+            Ok(page(&shared.state().store, &scope.tenants, &asked))
         }
         Query::Metric(metric) => {
-            if step <= 0 || (end - start) / step > MAX_POINTS {
+            if (end - start) / step > MAX_POINTS {
                 let why = "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of \
                            the step parameter";
                 return Err(Answer::text(400, why));
@@ -278,51 +327,48 @@ fn query_range(
             // The front end rounds to multiples of the step, outwards.
             let first = start.div_euclid(step);
             let last = end.div_euclid(step) + i64::from(end.rem_euclid(step) != 0);
-            let times: Vec<i64> = (first..=last).map(|n| n * step).collect();
-            let series = counted(&state.store, tenants, &metric, (&times, limits))?;
-            Ok(Answer::json(answer::matrix(&series, &times)))
+            let times: Vec<i64> = (first..=last).map(|n| n.saturating_mul(step)).collect();
+            let series = counted(&shared.state().store, scope, &metric, &times)?;
+            Ok(Answer::json(answer::matrix(&series, &times)).streamed())
         }
     }
 }
 
-fn query(
-    shared: &Shared,
-    call: &Call<'_>,
-    tenants: &[String],
-    (limits, now): (&Limits, i64),
-) -> Result<Answer, Answer> {
-    let time = call.time("time", now)?;
+fn query(shared: &Shared, call: &Call<'_>, scope: &Scope) -> Result<Answer, Answer> {
+    let time = call.time("time", scope.now)?;
     let Query::Metric(metric) = logql::parse(call.param("query").unwrap_or_default())? else {
         let why = "log queries are not supported as an instant query type, please change your query to a range query \
                    type";
         return Err(Answer::text(400, why));
     };
-    let state = shared.state();
-    let series = counted(&state.store, tenants, &metric, (&[time], limits))?;
-    Ok(Answer::json(answer::vector(&series, time)))
+    let series = counted(&shared.state().store, scope, &metric, &[time])?;
+    Ok(Answer::json(answer::vector(&series, time)).streamed())
 }
 
-fn page(store: &Store, tenants: &[String], log: &Log, (window, categorized): (Window, bool)) -> Answer {
+/// A page of lines as it is asked for.
+struct Page {
+    log: Log,
+    window: Window,
+    categorized: bool,
+}
+
+fn page(store: &Store, tenants: &[String], asked: &Page) -> Answer {
+    let Page { log, window, categorized } = asked;
     let sources = query::sources(store, tenants, &log.matchers);
-    let hits = query::page(&sources, &log.stages, window);
-    let groups = query::groups(&sources, &hits, &log.stages, categorized);
-    let body = answer::streams(&groups, categorized, &query::dropped(&log.stages));
-    Answer { lines: body.lines, encoded: body.encoded, ..Answer::json(body.json) }
+    let hits = query::page(&sources, &log.stages, *window);
+    let groups = query::groups(&sources, &hits, &log.stages, *categorized);
+    let body = answer::streams(&groups, *categorized, &query::dropped(&log.stages));
+    Answer { lines: body.lines, encoded: body.encoded, ..Answer::json(body.json).streamed() }
 }
 
-fn counted(
-    store: &Store,
-    tenants: &[String],
-    metric: &Metric,
-    (times, limits): (&[i64], &Limits),
-) -> Result<query::Series, Answer> {
-    let max_range = nanos(limits.max_query_range);
+fn counted(store: &Store, scope: &Scope, metric: &Metric, times: &[i64]) -> Result<query::Series, Answer> {
+    let max_range = nanos(scope.limits.max_query_range);
     if max_range > 0 && metric.range > max_range {
         let (range, max) = (limit_duration(metric.range), limit_duration(max_range));
         return Err(Answer::text(400, format!("[interval] value exceeds limit: [{range}] > [{max}]")));
     }
-    let sources = query::sources(store, tenants, &metric.log.matchers);
-    query::series(&sources, metric, times, limits.max_series).map_err(|max| {
+    let sources = query::sources(store, &scope.tenants, &metric.log.matchers);
+    query::series(&sources, metric, times, scope.limits.max_series).map_err(|max| {
         Answer::text(
             400,
             format!(
@@ -334,8 +380,8 @@ fn counted(
     })
 }
 
-fn labels(shared: &Shared, call: &Call<'_>, tenants: &[String], now: i64) -> Result<Answer, Answer> {
-    let (start, end) = call.range(now)?;
+fn labels(shared: &Shared, call: &Call<'_>, scope: &Scope) -> Result<Answer, Answer> {
+    let range = call.range(scope.now)?;
     let matchers = match call.param("query") {
         Some(text) => logql::parse_selector(text)?,
         None => Vec::new(),
@@ -348,7 +394,7 @@ fn labels(shared: &Shared, call: &Call<'_>, tenants: &[String], now: i64) -> Res
         None => None,
     };
     let state = shared.state();
-    let found = found(&state.store, tenants, &[matchers], (start, end));
+    let found = found(&state.store, &scope.tenants, &[matchers], range);
     let all = found.iter().flat_map(|labels| labels.iter());
     let items: BTreeSet<&str> = match &name {
         Some(name) => all.filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect(),
@@ -357,15 +403,15 @@ fn labels(shared: &Shared, call: &Call<'_>, tenants: &[String], now: i64) -> Res
     Ok(Answer::json(answer::list(items)))
 }
 
-fn series(shared: &Shared, call: &Call<'_>, tenants: &[String], now: i64) -> Result<Answer, Answer> {
-    let (start, end) = call.range(now)?;
+fn series(shared: &Shared, call: &Call<'_>, scope: &Scope) -> Result<Answer, Answer> {
+    let range = call.range(scope.now)?;
     let mut selectors: Vec<Vec<Matcher>> =
         call.all("match[]").chain(call.all("match")).map(logql::parse_selector).collect::<Result<_, _>>()?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
     let state = shared.state();
-    Ok(Answer::json(answer::sets(&found(&state.store, tenants, &selectors, (start, end)))))
+    Ok(Answer::json(answer::sets(&found(&state.store, &scope.tenants, &selectors, range))))
 }
 
 /// The label sets of the streams that fit one of the selectors and have a line in the range, sorted.
@@ -407,21 +453,6 @@ fn step(call: &Call<'_>, start: i64, end: i64) -> Result<i64, Answer> {
         )),
         None => Err(Answer::text(400, format!("cannot parse {text:?} to a valid duration"))),
     }
-}
-
-/// The range after `max_query_lookback`, if it is not too long then.
-fn clamp(limits: &Limits, now: i64, start: i64, end: i64) -> Result<(i64, i64), Answer> {
-    let (lookback, length) = (nanos(limits.max_query_lookback), nanos(limits.max_query_length));
-    let start = if lookback > 0 { start.max(now.saturating_sub(lookback)) } else { start };
-    let end = end.max(start);
-    if length > 0 && end.saturating_sub(start) > length {
-        let (asked, max) = (go_duration(end.saturating_sub(start)), limit_duration(length));
-        return Err(Answer::text(
-            400,
-            format!("the query time range exceeds the limit (query length: {asked}, limit: {max})"),
-        ));
-    }
-    Ok((start, end))
 }
 
 fn nanos(time: Duration) -> i64 {

@@ -329,7 +329,7 @@ impl Contract {
             return same("text", start, "not in the stand-in:".to_owned());
         }
         same("status", format!("{} {}", reply.status, reply.text()), format!("{status} {}", reply.text()))?;
-        for name in ["Content-Type", "Content-Encoding", "Vary"] {
+        for name in ["Content-Type", "Content-Encoding", "Vary", "Transfer-Encoding"] {
             let shown = |v: Option<&str>| v.unwrap_or("none").to_owned();
             same(name, shown(reply.header(name)), shown(header(&wanted["headers"], name).as_deref()))?;
         }

@@ -37,12 +37,14 @@ pub enum Fault {
     TooManyRequests,
     /// Any status, with this text.
     Status(u16, String),
-    /// The answer comes, but later.
+    /// The answer comes, but later (real time, whatever the clock).
     Slow(Duration),
     /// The connection is held for so long and then closed without a status line.
     NoAnswer(Duration),
     /// This part (0 to 1) of the body arrives, then the connection is closed; `Content-Length` is that of the whole.
     Cut(f64),
+    /// The same with a body in chunks, as Loki sends pages: the last chunk is missing.
+    CutChunk(f64),
     /// The connection is reset at once.
     Reset,
 }

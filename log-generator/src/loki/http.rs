@@ -7,11 +7,12 @@ use super::fault::{Endpoint, Fault};
 use super::wire::{Door, Wire};
 use super::{Options, RequestLog, State, lock};
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State as Given};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,6 +24,12 @@ const MAX_BODY: usize = 128 << 20;
 
 /// From this size on an answer is worth compressing.
 const GZIP_FROM: usize = 1400;
+
+/// A compressed answer up to this size comes in one piece: it fits the buffer of a Go server.
+const BUFFER: usize = 2048;
+
+/// The size of one piece of a body that goes out in chunks.
+const CHUNK: usize = 32 << 10;
 
 /// How long running requests may take to finish at the end.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -91,7 +98,8 @@ async fn handle(Given(shared): Given<Arc<Shared>>, ConnectInfo(wire): ConnectInf
     for fault in happens {
         match fault {
             Fault::Slow(time) => shared.pause(time).await,
-            Fault::Cut(part) => cut = Some(part),
+            Fault::Cut(part) => cut = Some((part, false)),
+            Fault::CutChunk(part) => cut = Some((part, true)),
             Fault::NoAnswer(hold) => {
                 shared.pause(hold).await;
                 return unanswered(&shared, &parts, call, || wire.close_after(0));
@@ -101,23 +109,28 @@ async fn handle(Given(shared): Given<Arc<Shared>>, ConnectInfo(wire): ConnectInf
             Fault::Status(status, text) => instead = Some(Answer::text(status, text)),
         }
     }
-    let answer = instead.unwrap_or_else(|| api::answer(&shared, &call));
+    let mut answer = instead.unwrap_or_else(|| api::answer(&shared, &call));
     let cap = shared.state().mischief.faults.page;
     if let Some(cap) = cap.filter(|cap| answer.encoded > cap.bytes) {
         shared.state().mischief.hits += 1;
         shared.pause(cap.hold).await;
         return unanswered(&shared, &parts, call, || wire.close_after(0));
     }
-    let response = respond(&shared, &answer, &parts.headers);
-    if let Some(part) = cut {
-        let body = response.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let size = answer.body.len() as u64;
+    let body = packed(&mut answer, &parts.headers);
+    if let Some((_, in_chunks)) = cut {
+        answer.streamed = in_chunks;
+    }
+    let length = body.len();
+    let response = respond(&shared, &answer, body);
+    if let Some((part, _)) = cut {
         // The head is about this long; where exactly the break comes does not matter.
-        wire.close_after(head_len(&response) + (body.unwrap_or(0_usize) as f64 * part.clamp(0.0, 1.0)) as usize);
+        wire.close_after(head_len(&response) + (length as f64 * part.clamp(0.0, 1.0)) as usize);
     }
     remember(&shared, &parts, call, answer.status);
     let mut state = shared.state();
     state.counters.lines_out += answer.lines as u64;
-    state.counters.bytes_out += answer.body.len() as u64;
+    state.counters.bytes_out += size;
     response
 }
 
@@ -141,11 +154,20 @@ fn remember(shared: &Shared, parts: &Parts, call: Call<'_>, status: u16) {
     });
 }
 
-fn respond(shared: &Shared, answer: &Answer, asked: &HeaderMap) -> Response {
-    let zip = answer.vary && answer.body.len() >= GZIP_FROM && answer.status == 200 && accepts_gzip(asked);
-    let body = if zip { gzip(&answer.body) } else { answer.body.clone() };
+/// The body as it goes over the wire.
+fn packed(answer: &mut Answer, asked: &HeaderMap) -> Vec<u8> {
+    answer.zipped = answer.vary && answer.body.len() >= GZIP_FROM && answer.status == 200 && accepts_gzip(asked);
+    if !answer.zipped {
+        return std::mem::take(&mut answer.body);
+    }
+    let body = gzip(&answer.body);
+    answer.streamed &= body.len() > BUFFER;
+    body
+}
+
+fn respond(shared: &Shared, answer: &Answer, body: Vec<u8>) -> Response {
     let length = body.len();
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(if answer.streamed { chunks(body) } else { Body::from(body) });
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if let Ok(date) = HeaderValue::from_str(&http_date(shared.options.clock.now())) {
@@ -157,13 +179,23 @@ fn respond(shared: &Shared, answer: &Answer, asked: &HeaderMap) -> Response {
     if answer.vary {
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    if zip {
+    if answer.zipped {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    if answer.status != 204 {
+    if answer.status != 204 && !answer.streamed {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
+}
+
+/// A body of unknown length in pieces, as a server sends that writes while it reads.
+fn chunks(body: Vec<u8>) -> Body {
+    let mut rest = Bytes::from(body);
+    let pieces = std::iter::from_fn(move || {
+        let piece = rest.split_to(rest.len().min(CHUNK));
+        (!piece.is_empty()).then_some(Ok::<_, Infallible>(piece))
+    });
+    Body::from_stream(futures_util::stream::iter(pieces))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

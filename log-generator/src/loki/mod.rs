@@ -71,6 +71,8 @@ pub struct Options {
     pub tenant_limits: BTreeMap<String, Limits>,
     /// Whether lines get `detected_level` on their way in (Loki since 3.1).
     pub discover_levels: bool,
+    /// Whether it heeds `X-Loki-Response-Encoding-Flags: categorize-labels` (Loki since 3.0).
+    pub categorize: bool,
     /// What `status/buildinfo` says.
     pub version: String,
     /// Cap on the memory for lines, in bytes; over it the oldest lines go.
@@ -116,6 +118,7 @@ impl Default for Options {
             limits: Limits::default(),
             tenant_limits: BTreeMap::new(),
             discover_levels: true,
+            categorize: true,
             version: "3.8.0".to_owned(),
             max_bytes: 2 << 30,
             faults: Faults::default(),
@@ -234,8 +237,12 @@ enum Until {
 /// The tenant of a Loki without tenants.
 const FAKE: &str = "fake";
 
-/// Requests that are remembered.
+/// Requests that are remembered, and the bytes of one of their parameters.
 const MAX_LOG: usize = 20_000;
+const MAX_PARAM: usize = 8 << 10;
+
+/// Late lines that are kept back; further ones are to be seen at once.
+const MAX_HELD: usize = 1_000_000;
 
 impl Loki {
     /// Binds the address and serves on a thread of its own.
@@ -422,6 +429,10 @@ impl State {
 
     /// Keeps a line back.
     pub(crate) fn hold(&mut self, tenant: &str, labels: &Arc<Pairs>, line: Line, (by, now): (Delay, i64)) {
+        if self.held.len() >= MAX_HELD {
+            self.take(tenant, labels, vec![line]);
+            return;
+        }
         let until = match by {
             Delay::For(time) => Until::Time(now.saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))),
             Delay::Queries(n) => Until::Queries(self.counters.queries.saturating_add(n)),
@@ -446,7 +457,10 @@ impl State {
     }
 
     /// Remembers a request.
-    pub(crate) fn remember(&mut self, request: RequestLog) {
+    pub(crate) fn remember(&mut self, mut request: RequestLog) {
+        for (_, value) in &mut request.query {
+            value.truncate(value.floor_char_boundary(MAX_PARAM));
+        }
         if self.log.len() >= MAX_LOG {
             self.log.pop_front();
         }

@@ -20,7 +20,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The connection ended with an error, not with a close.
+    /// The connection ended with an error, not with a close, or before the last chunk.
     pub(crate) broken: bool,
 }
 
@@ -60,7 +60,8 @@ pub(crate) fn send(address: SocketAddr, ask: &Ask) -> Reply {
     tcp.write_all(&ask.body).unwrap();
     let mut raw = Vec::new();
     let broken = tcp.read_to_end(&mut raw).is_err();
-    Reply { broken, ..parse(&raw) }
+    let reply = parse(&raw);
+    Reply { broken: broken || reply.broken, ..reply }
 }
 
 fn parse(raw: &[u8]) -> Reply {
@@ -69,7 +70,26 @@ fn parse(raw: &[u8]) -> Reply {
     let mut lines = head.lines();
     let status = lines.next().and_then(|l| l.split(' ').nth(1)?.parse().ok()).unwrap_or_default();
     let headers = lines.filter_map(|l| l.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    Reply { status, headers, body: raw[end + 4..].to_vec(), broken: false }
+    let reply = Reply { status, headers, body: raw[end + 4..].to_vec(), broken: false };
+    if reply.header("Transfer-Encoding") == Some("chunked") { joined(reply) } else { reply }
+}
+
+/// Puts the chunks together; `broken` when the last one is missing.
+fn joined(mut reply: Reply) -> Reply {
+    let raw = std::mem::take(&mut reply.body);
+    let mut rest = raw.as_slice();
+    reply.broken = true;
+    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            reply.broken = false;
+            break;
+        }
+        let chunk = &rest[end + 2..];
+        reply.body.extend_from_slice(&chunk[..size.min(chunk.len())]);
+        rest = chunk.get(size + 2..).unwrap_or_default();
+    }
+    reply
 }
 
 /// Percent-encodes one parameter.

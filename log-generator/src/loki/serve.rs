@@ -40,9 +40,23 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let loki = Loki::start(options(&args))?;
     eprintln!("a stand-in for Loki listens on {}; its lines are in memory only", loki.url());
-    tokio::signal::ctrl_c().await?;
+    stopped().await?;
     loki.shutdown();
     Ok(())
+}
+
+/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
+async fn stopped() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = term.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn options(args: &Args) -> Options {

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Names and values, sorted by name.
 pub(crate) type Pairs = Vec<(String, String)>;
 
+/// What a stream weighs beside its label text, which is held about three times.
+const STREAM_BYTES: usize = 512;
+
 /// What an entry weighs beside its text: the struct, its allocation, its share of the ring's spare room.
 const ENTRY_BYTES: usize = 72;
 
@@ -150,10 +153,10 @@ impl Store {
             None => self.tenants.entry(tenant.to_owned()).or_default(),
         };
         let key: Arc<str> = text(labels).into();
-        let stream = streams.entry(key).or_insert_with(|| Stream {
-            labels: Arc::clone(labels),
-            entries: VecDeque::new(),
-            newest: i64::MIN,
+        let bytes = &mut self.bytes;
+        let stream = streams.entry(key).or_insert_with_key(|key| {
+            *bytes += stream_weight(key);
+            Stream { labels: Arc::clone(labels), entries: VecDeque::new(), newest: i64::MIN }
         });
         let mut added = 0;
         for entry in entries {
@@ -231,11 +234,20 @@ impl Store {
                 oldest.push(Reverse((next.ts, i)));
             }
         }
+        let bytes = &mut self.bytes;
         for tenant in self.tenants.values_mut() {
-            tenant.retain(|_, stream| !stream.entries.is_empty());
+            tenant.retain(|key, stream| {
+                let keep = !stream.entries.is_empty();
+                *bytes -= if keep { 0 } else { stream_weight(key) };
+                keep
+            });
         }
         self.tenants.retain(|_, tenant| !tenant.is_empty());
     }
+}
+
+fn stream_weight(key: &str) -> usize {
+    3 * key.len() + STREAM_BYTES
 }
 
 fn weight(entry: &Entry) -> usize {

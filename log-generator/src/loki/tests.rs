@@ -185,6 +185,39 @@ fn a_cut_body_is_shorter_than_it_says() {
 }
 
 #[test]
+fn a_missing_last_chunk() {
+    let loki = faulty(Faults::rule(Fault::CutChunk(0.5), Endpoint::QueryRange, When::Next(1)));
+    loki.push_all("fake", A, (0..500).map(|i| (T + i, format!("line {i} {}", "x".repeat(300)))));
+    let asked = || range(&loki, "{app=\"a\"}", &format!("{ALL}&limit=5000"));
+    let (cut, whole) = (asked(), asked());
+    assert_eq!((cut.status, cut.broken, cut.header("Transfer-Encoding")), (200, true, Some("chunked")));
+    assert!(!whole.broken && cut.body.len() < whole.body.len() * 2 / 3, "{} {}", cut.body.len(), whole.body.len());
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let loki = start(Options::default());
+    let mut tcp = std::net::TcpStream::connect(loki.address()).unwrap();
+    let mut some = [0; 64];
+    std::io::Write::write_all(&mut tcp, b"GET /ready HTTP/1.1\r\nHost: loki\r\n\r\n").unwrap();
+    assert!(tcp.read(&mut some).unwrap() > 0);
+    let before = instant();
+    loki.shutdown();
+    assert!(before.elapsed() < Duration::from_millis(800), "{:?}", before.elapsed());
+}
+
+#[test]
+fn an_old_loki_knows_no_levels_and_no_flag() {
+    let loki = start(Options { discover_levels: false, categorize: false, ..Options::default() });
+    loki.push(A, T, "level=error");
+    let flag = ("X-Loki-Response-Encoding-Flags".to_owned(), "categorize-labels".to_owned());
+    let target = format!("/loki/api/v1/query_range?query={}&{ALL}", encoded("{app=\"a\"}"));
+    let reply = send(loki.address(), &Ask { method: "GET".into(), target, headers: vec![flag], ..Ask::default() });
+    let stream = r#"{"stream":{"app":"a","service_name":"a"},"values":[["1795211880000000000","level=error"]]}"#;
+    assert!(reply.text().contains(&format!(r#""streams","result":[{stream}]"#)), "{}", reply.text());
+}
+
+#[test]
 fn a_slow_answer_is_still_an_answer() {
     let slow = Duration::from_millis(30);
     let loki = faulty(Faults::rule(Fault::Slow(slow), Endpoint::Any, When::Always));

@@ -1,102 +1,8 @@
-//! The part of LogQL that the stand-in speaks. Text comes in, a [`Query`] goes out, or [`Error::Syntax`] with Loki's
-//! text, or [`Error::Unsupported`] for what real Loki knows and the stand-in does not. Never panics, whatever comes in.
+//! The parser: one pass over the text by recursive descent. A position is a byte offset on a character's border.
 
-use super::clock::parse_duration;
+use super::super::clock::parse_duration;
+use super::{Count, Error, Log, Matcher, Metric, Query, Stage, Test};
 use regex::Regex;
-use thiserror::Error;
-
-/// Why a query was not taken.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum Error {
-    /// Not LogQL; the text is the one Loki answers with status 400.
-    #[error("{0}")]
-    Syntax(String),
-    /// LogQL that the stand-in does not speak: status 501.
-    #[error("not in the stand-in: {0}")]
-    Unsupported(String),
-}
-
-/// A parsed query.
-#[derive(Debug, Clone)]
-pub(crate) enum Query {
-    Log(Log),
-    Metric(Metric),
-}
-
-/// A selector and what follows it.
-#[derive(Debug, Clone)]
-pub(crate) struct Log {
-    pub(crate) matchers: Vec<Matcher>,
-    pub(crate) stages: Vec<Stage>,
-}
-
-/// `app=~"a|b"`.
-#[derive(Debug, Clone)]
-pub(crate) struct Matcher {
-    pub(crate) name: String,
-    pub(crate) test: Test,
-}
-
-/// One comparison of a label's value.
-#[derive(Debug, Clone)]
-pub(crate) enum Test {
-    Is(String),
-    IsNot(String),
-    Like(Regex),
-    Unlike(Regex),
-}
-
-/// One step after the selector.
-#[derive(Debug, Clone)]
-pub(crate) enum Stage {
-    /// `|= "a" or "b"`, `!= "a"`: the line holds one of (`keep`), or none of the texts.
-    Holds { keep: bool, texts: Vec<String> },
-    /// `|~ "a" or "b"`, `!~ "a"`.
-    Fits { keep: bool, patterns: Vec<Regex> },
-    /// `| a="x" and b!="y" or c=~"z"`: any of the groups, of each group all.
-    Labels(Vec<Vec<Matcher>>),
-    /// `| drop a, b`.
-    Drop(Vec<String>),
-}
-
-/// `sum by (a) (count_over_time({...}[1m]))` and its simpler forms.
-#[derive(Debug, Clone)]
-pub(crate) struct Metric {
-    pub(crate) log: Log,
-    pub(crate) count: Count,
-    /// The window in ns.
-    pub(crate) range: i64,
-    /// `None`: one series per set of labels. `Some(names)`: summed by these.
-    pub(crate) sum_by: Option<Vec<String>>,
-    /// `or vector(0)` after a sum without labels.
-    pub(crate) or_vector: Option<f64>,
-}
-
-/// What a window is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Count {
-    Lines,
-    LinesPerSecond,
-    Bytes,
-}
-
-impl Test {
-    pub(crate) fn holds(&self, value: &str) -> bool {
-        match self {
-            Self::Is(text) => value == text,
-            Self::IsNot(text) => value != text,
-            Self::Like(regex) => regex.is_match(value),
-            Self::Unlike(regex) => !regex.is_match(value),
-        }
-    }
-}
-
-impl Matcher {
-    /// Whether these labels fit; a label that is not there is empty.
-    pub(crate) fn fits<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.test.holds(value(&self.name).unwrap_or_default())
-    }
-}
 
 /// Words of LogQL that the stand-in knows only to refuse them with 501 and not with a syntax error.
 const FOREIGN: [&str; 40] = [
@@ -142,73 +48,57 @@ const FOREIGN: [&str; 40] = [
     "ip",
 ];
 
-/// Reads a whole query.
-///
-/// # Errors
-/// Syntax errors with Loki's words where they are simple, and what the stand-in does not speak.
-pub(crate) fn parse(text: &str) -> Result<Query, Error> {
-    let mut p = Parser { text, at: 0 };
-    p.blanks();
-    if p.done() {
-        return Err(Error::Syntax("parse error : syntax error: unexpected $end".to_owned()));
-    }
-    let query = if p.peek() == Some('{') { Query::Log(p.log()?) } else { Query::Metric(p.metric()?) };
-    p.blanks();
-    if p.done() { Ok(query) } else { Err(p.foreign_or_unexpected()) }
-}
-
-/// Reads a bare selector, as `match[]` and the label calls take it; pipeline stages are refused.
-pub(crate) fn parse_selector(text: &str) -> Result<Vec<Matcher>, Error> {
-    match parse(text)? {
-        Query::Log(log) if log.stages.is_empty() => Ok(log.matchers),
-        _ => Err(Error::Syntax("only label matchers are supported".to_owned())),
-    }
-}
-
-/// Reads the labels of a stream as a push in protobuf carries them: `{a="b", c="d"}`.
-pub(crate) fn parse_labels(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut p = Parser { text, at: 0 };
-    let mut labels = Vec::new();
-    p.blanks();
-    if !p.take("{") {
-        return Err(p.label_error());
-    }
-    loop {
-        p.blanks();
-        if p.take("}") {
-            break;
-        }
-        let name = p.word();
-        if name.is_empty() {
-            return Err(p.label_error());
-        }
-        p.blanks();
-        if !p.take("=") {
-            return Err(p.label_error());
-        }
-        p.blanks();
-        let Ok(value) = p.string() else { return Err(p.label_error()) };
-        labels.push((name.to_owned(), value));
-        p.blanks();
-        if !p.take(",") && p.peek() != Some('}') {
-            return Err(p.label_error());
-        }
-    }
-    p.blanks();
-    if !p.done() {
-        return Err(p.label_error());
-    }
-    labels.sort();
-    Ok(labels)
-}
-
 /// One pass over the text; `at` is a byte offset on a character border.
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// A whole query and nothing after it.
+    pub(super) fn query(mut self) -> Result<Query, Error> {
+        self.blanks();
+        if self.done() {
+            return Err(Error::Syntax("parse error : syntax error: unexpected $end".to_owned()));
+        }
+        let query = if self.peek() == Some('{') { Query::Log(self.log()?) } else { Query::Metric(self.metric()?) };
+        self.blanks();
+        if self.done() { Ok(query) } else { Err(self.foreign_or_unexpected()) }
+    }
+
+    /// The labels of a stream and nothing after them, sorted; `None` where the text goes wrong.
+    pub(super) fn labels(&mut self) -> Option<Vec<(String, String)>> {
+        let mut labels = Vec::new();
+        self.blanks();
+        if !self.take("{") {
+            return None;
+        }
+        loop {
+            self.blanks();
+            if self.take("}") {
+                break;
+            }
+            let name = self.word();
+            self.blanks();
+            if name.is_empty() || !self.take("=") {
+                return None;
+            }
+            self.blanks();
+            labels.push((name.to_owned(), self.string().ok()?));
+            self.blanks();
+            if !self.take(",") && self.peek() != Some('}') {
+                return None;
+            }
+        }
+        self.blanks();
+        labels.sort();
+        self.done().then_some(labels)
+    }
+
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -596,7 +486,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The error text of Prometheus' label parser.
-    fn label_error(&self) -> String {
+    pub(super) fn label_error(&self) -> String {
         let col = self.text.get(..self.at).unwrap_or_default().chars().count() + 1;
         match self.peek() {
             None => format!("1:{col}: parse error: unexpected end of input inside braces"),
@@ -638,101 +528,4 @@ fn missing_paren(pattern: &str) -> bool {
         }
     }
     depth > 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn error(text: &str) -> String {
-        parse(text).expect_err(text).to_string()
-    }
-
-    #[test]
-    fn what_is_read() {
-        for text in [
-            r#"{a="b"}"#,
-            r#"{ a = "b" , c!="d", e=~"f.*", g!~`h\d`, } |= "x" != "y" |~ "z" !~ `w`"#,
-            r#"{a="b"} | detected_level="error" and x!="y" or z=~"1|2""#,
-            r#"{a="b"} | drop detected_level, pod |= "x""#,
-            r#"{a="\"\\\n\u00e9\x41"}"#,
-            r#"sum(count_over_time({a="b"}[5m]))"#,
-            r#"sum by (a, b) (count_over_time({a="b"} |= "x" [1h30m]))"#,
-            r#"sum(count_over_time({a="b"}[5m] |= "x")) by (a)"#,
-            r#"count_over_time({a="b"}[999999999ns])"#,
-            r#"rate({a="b"}[1m])"#,
-            r#"sum(count_over_time({a="b"}[1m])) or vector(0)"#,
-        ] {
-            assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
-        }
-    }
-
-    #[test]
-    fn what_is_left_to_a_real_loki() {
-        for text in [
-            r#"{a="b"} | json"#,
-            r#"{a="b"} | logfmt | level="error""#,
-            r#"{a="b"} | size > 5"#,
-            r#"{a="b"} | size == 5"#,
-            r#"{a="b"} |> "<_>""#,
-            r#"topk(1, rate({a="b"}[1m]))"#,
-            r#"sum(sum(count_over_time({a="b"}[1m])))"#,
-            r#"sum without (a) (count_over_time({a="b"}[1m]))"#,
-            r#"sum(count_over_time({a="b"}[1m] offset 5m))"#,
-            r#"sum(count_over_time({a="b"}[1m])) / 2"#,
-            "1+1",
-        ] {
-            assert!(matches!(parse(text), Err(Error::Unsupported(_))), "{text}: {:?}", parse(text));
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_and_where() {
-        assert_eq!(error(r#"{a="b"#), "parse error at line 1, col 4: literal not terminated");
-        assert_eq!(error("{a="), "parse error at line 1, col 4: syntax error: unexpected $end, expecting STRING");
-        assert_eq!(error("{a=\"b\"}\n}"), "parse error at line 2, col 1: syntax error: unexpected }");
-        assert!(error(r#"{a=""}"#).starts_with("parse error : queries require at least one"));
-        assert!(
-            error(r#"{a="b"} |~ "a{2,1}""#).contains("error parsing regexp"),
-            "{}",
-            error(r#"{a="b"} |~ "a{2,1}""#)
-        );
-        assert!(error("sum(count_over_time({a=\"b\"}[x]))").contains("expecting DURATION"));
-    }
-
-    #[test]
-    fn labels_of_a_push() {
-        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
-        assert_eq!(parse_labels(r#"{b="x", a="\"y\"",}"#), Ok(vec![pair("a", "\"y\""), pair("b", "x")]));
-        assert_eq!(parse_labels("{}"), Ok(Vec::new()));
-        assert!(parse_labels(r#"{a="x"} more"#).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_answered_without_panic(text in ".{0,60}") {
-            let _ = (parse(&text), parse_labels(&text), parse_selector(&text));
-        }
-
-        #[test]
-        fn pieces_in_any_order_are_answered_without_panic(
-            pieces in prop::collection::vec(prop::sample::select(vec![
-                "{", "}", "a", "=", "=~", "!=", "\"x\"", "`y`", "\"", "\\", "|", "|=", "|~", "or", "and", ",", "sum",
-                "by", "(", ")", "count_over_time", "[", "]", "5m", "offset", "vector", "0", " ", "ü", "\n", "drop", "(?P<",
-            ]), 0..25)
-        ) {
-            let text = pieces.concat();
-            let _ = (parse(&text), parse_labels(&text));
-        }
-
-        /// What is quoted is read back as it was.
-        #[test]
-        fn strings_go_there_and_back(value in "[^\\x00-\\x1f\\x7f]{1,20}") {
-            let text = format!("{{a={value:?}}}");
-            prop_assume!(!text.contains("\\u{") && !text.contains("\\'"));
-            let labels = parse_labels(&text);
-            prop_assert_eq!(labels, Ok(vec![("a".to_owned(), value)]));
-        }
-    }
 }
