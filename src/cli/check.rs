@@ -103,18 +103,19 @@ async fn loki(settings: &Settings, client: &Client, now: Nanos) -> Vec<Answer> {
 fn told(watch: &WatchConfig, cost: &Cost, interval: Nanos) -> String {
     let Cost { watch: name, streams, lines_per_minute, requests_per_poll, cpu_ms_per_poll } = cost;
     let share = cpu_ms_per_poll * 1e6 / interval.max(1) as f64 * 100.0;
+    let requests = if *requests_per_poll > 1.0 { format!("{requests_per_poll:.0} requests") } else { "1 request".to_owned() };
     let mut text = format!(
-        "watch `{name}`: {streams} streams in the last day, {lines_per_minute} lines a minute; a poll takes about \
-         {requests_per_poll:.0} requests and {cpu_ms_per_poll:.0} ms of Loki's CPU time, {share:.2} % of a core"
+        "watch `{name}`: {streams} streams in the last day, {lines_per_minute} lines a minute; a poll takes about {requests} \
+         and {cpu_ms_per_poll:.0} ms of Loki's CPU time, {share:.2} % of a core"
     );
-    if *streams == 0 && !settings_are_ours(watch) {
+    if *streams == 0 && !is_chosen(watch) {
         text += "\n  nothing matches: a wrong selector, or a wrong org_id, looks just like this";
     }
     text
 }
 
 /// Whether sigyn made the watch by itself: of an empty Loki that was said already.
-fn settings_are_ours(watch: &WatchConfig) -> bool {
+fn is_chosen(watch: &WatchConfig) -> bool {
     watch.name == "all" || watch.name.starts_with("all-")
 }
 
@@ -171,7 +172,13 @@ mod tests {
     #[test]
     fn a_loki_that_answers_is_described_with_what_it_would_cost() {
         let loki = loki();
-        insta::assert_snapshot!(answered(&settings(loki.url())), @"");
+        insta::assert_snapshot!(answered(&settings(loki.url())), @r#"
+        Loki: http://127.0.0.1:PORT answers, version 3.8.0
+        watch `all`: {service_name=~".+",service_name!="unknown_service"}, grouped by service_name (2 streams in the last day)
+        watch `all`: 2 streams in the last day, 120 lines a minute; a poll takes about 1 request and 4 ms of Loki's CPU time, 0.01 % of a core
+        Slack: not set
+        GitHub: not set; incidents go to the remediation log
+        "#);
     }
 
     #[test]
@@ -186,7 +193,15 @@ mod tests {
         settings.watches = vec![watch("typo", "{app=\"no\"}"), watch("bad", "{app="), watch("good", "{service_name=\"cart\"}")];
         settings.notify.github.repo = Some("acme/shop".to_owned());
         settings.notify.slack.webhook_url = Some(Secret::new("https://hooks.slack.com/services/T/B/X"));
-        insta::assert_snapshot!(answered(&settings), @"");
+        insta::assert_snapshot!(answered(&settings), @r#"
+        Loki: http://127.0.0.1:PORT answers, version 3.8.0
+        watch `typo`: 0 streams in the last day, 0 lines a minute; a poll takes about 1 request and 0 ms of Loki's CPU time, 0.00 % of a core
+          nothing matches: a wrong selector, or a wrong org_id, looks just like this
+        FAILED: watch `bad`: `{app=` is no log query: the closing brace of the selector is missing; write it like {app="cart"} != "healthz"
+        watch `good`: 1 streams in the last day, 60 lines a minute; a poll takes about 1 request and 2 ms of Loki's CPU time, 0.01 % of a core
+        Slack: a webhook is set; it is not asked, since asking means posting
+        FAILED: notify.github.repo is `acme/shop`, but there is no token; set GITHUB_TOKEN or notify.github.token_file
+        "#);
     }
 
     #[test]
@@ -195,6 +210,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        insta::assert_snapshot!(answered(&settings(format!("http://127.0.0.1:{port}"))), @"");
+        insta::assert_snapshot!(answered(&settings(format!("http://127.0.0.1:{port}"))), @"
+        FAILED: http://127.0.0.1:PORT/loki/api/v1/status/buildinfo cannot be reached (tcp connect error: Connection refused (os error 111)); check loki.url and that Loki listens there
+        Slack: not set
+        GitHub: not set; incidents go to the remediation log
+        ");
     }
 }
