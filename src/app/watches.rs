@@ -9,6 +9,7 @@ use super::Options;
 use super::reader::Until;
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
+use crate::collect::streams;
 use crate::config::Settings;
 use crate::detect::config::WindowSpec;
 use crate::engine::WatchOptions;
@@ -29,8 +30,14 @@ pub(super) async fn choose(
         return Ok(Some(settings.watches.clone()));
     }
     loop {
-        let error = match all_streams(client).await {
-            Ok(watches) => return Ok(Some(watches)),
+        let asked = streams::choose(client, settings.loki.org_id.as_deref(), options.clock.now()).await;
+        let error = match asked {
+            Ok(choice) => {
+                for told in &choice.told {
+                    tracing::info!("no watches are set: {told}");
+                }
+                return Ok(Some(choice.watches));
+            }
             Err(error) if options.until == Until::CaughtUp => return Err(error.into()),
             Err(error) => error,
         };
@@ -71,10 +78,4 @@ pub(super) fn options(settings: &Settings, watch: &WatchConfig) -> WatchOptions 
         owner: watch.owner.clone(),
         runbook_url: watch.runbook_url.clone(),
     }
-}
-
-async fn all_streams(client: &Client) -> Result<Vec<WatchConfig>, crate::collect::client::ClientError> {
-    client.version().await?;
-    let query = r#"{service_name=~".+"}"#.to_owned();
-    Ok(vec![WatchConfig { name: "all".to_owned(), query, ..WatchConfig::default() }])
 }

@@ -72,16 +72,17 @@ pub async fn run(args: &Args, _common: &Common) -> anyhow::Result<Exit> {
 fn intro(args: &Args, speed: f64, demo: &Demo, printer: &Shared) -> anyhow::Result<()> {
     let (from, until) = demo.judged();
     let planted = demo.truth().faults.len();
+    let (from, until, span) = (rfc3339(from), rfc3339(until), duration(until - from));
     let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
-    printer.note(format!(
-        "A small shop writes logs into a stand-in for Loki, {speed} times as fast as life. sigyn learns from its past, then\n\
-         watches {} of its time ({} to {}) in {}. {planted} faults are planted (seed {}). Nothing leaves this machine.\n",
-        duration(until - from),
-        rfc3339(from),
-        rfc3339(until),
-        args.length,
-        args.seed,
-    ))?;
+    for line in [
+        format!(
+            "A small shop writes logs into a stand-in for Loki, {speed} times as fast as life. sigyn learns from its past,"
+        ),
+        format!("then watches {span} of the shop's time, {from} to {until}, in {}.", args.length),
+        format!("{planted} faults are planted (seed {}). Nothing leaves this machine.", args.seed),
+    ] {
+        printer.note(line)?;
+    }
     Ok(())
 }
 

@@ -336,8 +336,8 @@ impl<'a, N: Notifier> Lane<'a, N> {
         }
         let (name, since) = (&self.receiver.name, rfc3339(failing.since));
         let detail = format!(
-            "{name} has taken no message since {since}: {}. Messages wait for up to {} h and are sent when it works \
-             again; check its settings under `notify`, and whether it can be reached from here.",
+            "{name} has taken no message since {since}: {}. What it may still take is tried again for {} h, what it \
+             refuses is given up; check its settings under `notify`, and whether it can be reached from here.",
             failing.error,
             self.outbox.policy.give_up.as_secs() / 3600,
         );

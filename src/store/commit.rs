@@ -50,7 +50,8 @@ pub(super) const COMMAND: &str = "INSERT INTO commands (tenant, at, subject, doc
 
 impl Store {
     /// Writes a step, its source's state and the messages that follow, in one transaction. When it returns, all of it
-    /// survives a kill and a power cut; when it fails, or is dropped before, nothing of it is there.
+    /// survives a kill and a power cut; when it fails, nothing of it is there. When the future is dropped, all or nothing
+    /// is there, and the position of the watch tells which.
     ///
     /// # Errors
     /// When the file could not be written.

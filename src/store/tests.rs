@@ -228,27 +228,37 @@ async fn the_same_commit_twice_changes_nothing_more() {
     assert_eq!(store.due_deliveries("slack", T0 + HOUR, 10).await.unwrap(), []);
 }
 
+/// Polls a commit a few times and drops it, and waits until the writer has dealt with that.
+async fn drop_half_way(store: &Store, commit: &Commit<'_>, polls: usize) {
+    let mut running = Box::pin(store.commit(commit));
+    for _ in 0..polls {
+        if futures_util::poll!(&mut running).is_ready() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(running);
+    sqlx::query("SELECT 1").execute(&mut *store.writer("wait for").await.unwrap()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_commit_that_is_dropped_half_way_leaves_nothing() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let before = content(dir.path()).await;
+    let empty = content(dir.path()).await;
     let (mut step, rows) = told(vec![transition(1, TransitionKind::Opened, incident("00aa", T0, State::Firing))]);
     step.windows = (0..200).map(|minute| window("cart", minute, 0)).collect();
     let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0 };
     for polls in 1..60 {
-        // Polled a few times and then dropped: as far as the statements it got to send.
-        let mut running = Box::pin(store.commit(&commit));
-        for _ in 0..polls {
-            if futures_util::poll!(&mut running).is_ready() {
-                panic!("two hundred windows cannot be written in {polls} polls");
-            }
-            tokio::task::yield_now().await;
+        drop_half_way(&store, &commit, polls).await;
+        // How far it got depends on the machine; were it the whole way, all of it would be there.
+        if store.watch_state("all").await.unwrap().is_some() {
+            assert!(polls > 1, "two hundred windows with one poll");
+            break;
         }
-        drop(running);
+        assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts::default());
+        assert_eq!(content(dir.path()).await, empty);
     }
-    assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts::default());
-    assert_eq!(content(dir.path()).await, before);
     store.commit(&commit).await.unwrap();
     assert_eq!(store.windows_all_since("all", 0).await.unwrap().len(), 200);
 }
@@ -632,7 +642,7 @@ enum Move {
     Commit,
     /// The last step is written once more.
     Again,
-    /// A step is begun and dropped.
+    /// The next step is begun and dropped.
     Drop,
     /// Closed in order, and opened.
     Reopen,
@@ -680,13 +690,12 @@ async fn live(moves: &[Move]) -> (i64, Vec<String>) {
                 write(&store, &step, &rows, T0 + next - 1).await;
             }
             Move::Drop => {
-                let (step, rows) = nth(99);
-                let commit = Commit { step: &step, source_state: Some("never"), deliveries: &rows, now: T0 };
-                let mut running = Box::pin(store.commit(&commit));
-                for _ in 0..3 {
-                    assert!(futures_util::poll!(&mut running).is_pending());
-                    tokio::task::yield_now().await;
-                }
+                let (step, rows) = nth(next);
+                let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0 + next };
+                drop_half_way(&store, &commit, 3).await;
+                // All or nothing, and the position tells which.
+                let done = store.watch_state("all").await.unwrap().map(|state| state.done_until);
+                next += i64::from(done == Some(step.done_until));
             }
             Move::Reopen => {
                 store.close().await.unwrap();
