@@ -103,7 +103,8 @@ async fn loki(settings: &Settings, client: &Client, now: Nanos) -> Vec<Answer> {
 fn told(watch: &WatchConfig, cost: &Cost, interval: Nanos) -> String {
     let Cost { watch: name, streams, lines_per_minute, requests_per_poll, cpu_ms_per_poll } = cost;
     let share = cpu_ms_per_poll * 1e6 / interval.max(1) as f64 * 100.0;
-    let requests = if *requests_per_poll > 1.0 { format!("{requests_per_poll:.0} requests") } else { "1 request".to_owned() };
+    let requests =
+        if *requests_per_poll > 1.0 { format!("{requests_per_poll:.0} requests") } else { "1 request".to_owned() };
     let mut text = format!(
         "watch `{name}`: {streams} streams in the last day, {lines_per_minute} lines a minute; a poll takes about {requests} \
          and {cpu_ms_per_poll:.0} ms of Loki's CPU time, {share:.2} % of a core"
@@ -190,7 +191,8 @@ mod tests {
             query: query.to_owned(),
             ..WatchConfig::default()
         };
-        settings.watches = vec![watch("typo", "{app=\"no\"}"), watch("bad", "{app="), watch("good", "{service_name=\"cart\"}")];
+        settings.watches =
+            vec![watch("typo", "{app=\"no\"}"), watch("bad", "{app="), watch("good", "{service_name=\"cart\"}")];
         settings.notify.github.repo = Some("acme/shop".to_owned());
         settings.notify.slack.webhook_url = Some(Secret::new("https://hooks.slack.com/services/T/B/X"));
         insta::assert_snapshot!(answered(&settings), @r#"

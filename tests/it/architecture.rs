@@ -207,7 +207,8 @@ fn recorded() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (_, code) in sources() {
         for rest in ["counter!(", "gauge!("].iter().flat_map(|call| code.split(call).skip(1)) {
-            found.extend(rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).map(str::to_owned));
+            found
+                .extend(rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).map(str::to_owned));
         }
     }
     found

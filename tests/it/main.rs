@@ -1,4 +1,5 @@
 //! The integration tests, one binary.
 
 mod architecture;
+mod docs;
 mod static_binary;
