@@ -114,3 +114,24 @@ fn alerts_are_about_metrics_that_exist() {
         }
     }
 }
+
+#[test]
+fn the_image_copies_all_that_cargo_wants() {
+    let dockerfile = read("Dockerfile");
+    let copied: Vec<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--"))
+        .flat_map(|line| line.split_whitespace().rev().skip(1))
+        .collect();
+    assert!(copied.len() > 5);
+    let folder = tempfile::tempdir().unwrap();
+    for name in copied {
+        assert!(root().join(name).exists(), "the Dockerfile copies {name}, which is not there");
+        std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).unwrap();
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"];
+    let output = std::process::Command::new(cargo).args(arguments).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
