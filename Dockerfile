@@ -7,7 +7,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends musl-tools && r
 WORKDIR /src
 COPY rust-toolchain.toml Cargo.toml Cargo.lock ./
 COPY log-generator ./log-generator
-# Named in Cargo.toml, so cargo wants to see it.
 COPY benches ./benches
 COPY config ./config
 COPY src ./src
