@@ -78,7 +78,7 @@ impl Daemon {
                     Wake::Stop => break None,
                     Wake::Reload(answer) => {
                         let loaded = self.reload();
-                        let told = loaded.as_ref().map(|loaded| loaded.origin()).map_err(Clone::clone);
+                        let told = loaded.as_ref().map(Loaded::origin).map_err(Clone::clone);
                         if let Some(answer) = answer {
                             let _ = answer.send(told);
                         }
