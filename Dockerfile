@@ -2,7 +2,7 @@
 #
 #   docker build -t sigyn .                                       # the daemon
 #   docker build -t log-generator --target log-generator .        # the traffic of the compose stack
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends musl-tools && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY rust-toolchain.toml Cargo.toml Cargo.lock ./
@@ -13,7 +13,7 @@ COPY src ./src
 RUN target="$(uname -m)-unknown-linux-musl" \
  && rustup target add "$target" \
  && export CC_x86_64_unknown_linux_musl=musl-gcc CC_aarch64_unknown_linux_musl=musl-gcc \
- && cargo build --release --locked --target "$target" --bin sigyn --bin log-generator --workspace \
+ && cargo build --release --locked --target "$target" --workspace --bins \
  && mkdir -p /out/data \
  && cp "target/$target/release/sigyn" "target/$target/release/log-generator" /out/
 

@@ -35,7 +35,6 @@ pub struct EngineHandle {
 
 impl EngineHandle {
     /// The handle, and what the engine's thread runs until the last handle is gone.
-    #[must_use]
     pub fn new(mut engine: Engine) -> (Self, impl FnOnce() + Send + 'static) {
         let (asks, mut inbox) = mpsc::channel::<Ask>(4);
         let run = move || {

@@ -21,6 +21,7 @@ use crate::config::watch::FileWatch;
 use crate::http;
 use crate::notify::receiver::Show;
 use crate::telemetry::Metrics;
+use crate::time::SECOND;
 
 /// After this, a drain that hangs is given up: the store is consistent at every moment.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -59,6 +60,8 @@ impl Daemon {
         let mut signals = Signals::new()?;
         let board = Board::default();
         board.set(Some("starting".to_owned()));
+        metrics::gauge!("sigyn_config_reload_success").set(1.0);
+        taken_over();
         let (asks, mut asked) = mpsc::channel(4);
         let probes = self.serve(&first, &board, asks).await?;
         let mut changes = match &first.file {
@@ -75,7 +78,7 @@ impl Daemon {
                     Wake::Stop => break None,
                     Wake::Reload(answer) => {
                         let loaded = self.reload();
-                        let told = loaded.as_ref().map(|loaded| loaded.origin()).map_err(Clone::clone);
+                        let told = loaded.as_ref().map(Loaded::origin).map_err(Clone::clone);
                         if let Some(answer) = answer {
                             let _ = answer.send(told);
                         }
@@ -170,7 +173,10 @@ impl Daemon {
         let loaded = self.loader.load();
         metrics::gauge!("sigyn_config_reload_success").set(f64::from(u8::from(loaded.is_ok())));
         match &loaded {
-            Ok(loaded) => tracing::info!("{}: taking them over", loaded.origin()),
+            Ok(loaded) => {
+                tracing::info!("{}: taking them over", loaded.origin());
+                taken_over();
+            }
             Err(mistakes) => tracing::error!("the old settings stay, the new ones have mistakes:\n{mistakes}"),
         }
         loaded.map_err(|mistakes| mistakes.to_string())
@@ -221,4 +227,9 @@ async fn drain(app: App) {
         Ok(Err(error)) => tracing::error!("{error:#}"),
         Err(_) => tracing::warn!("stopping takes too long; what is committed is safe, the rest is read again"),
     }
+}
+
+/// Notes when settings came into force.
+fn taken_over() {
+    metrics::gauge!("sigyn_config_reload_timestamp_seconds").set((Clock::real().now() / SECOND) as f64);
 }

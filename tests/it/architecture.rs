@@ -38,11 +38,34 @@ fn module(path: &Path) -> String {
     below.to_str().unwrap().trim_end_matches("/mod").to_owned()
 }
 
+/// The files of a folder that are in the product: all but those whose `mod` line stands under `#[cfg(test)]`.
+fn product(folder: &Path) -> Vec<PathBuf> {
+    let all = files(folder, "rs");
+    let mut tests = BTreeSet::new();
+    for path in &all {
+        let text = fs::read_to_string(path).unwrap();
+        for rest in text.split("#[cfg(test)]\n").skip(1) {
+            let mut lines = rest.lines().map(str::trim);
+            let line = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
+            let named = rest.lines().next().and_then(|line| line.strip_prefix("#[path = \""));
+            let named = named.and_then(|name| name.split('"').next()).and_then(|name| name.strip_suffix(".rs"));
+            if let Some((_, name)) = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod ")) {
+                // Beside `mod.rs` and `lib.rs`, else in the folder of the module's name.
+                let beside = path.file_stem().is_some_and(|stem| stem == "mod" || stem == "lib");
+                let folder = if beside || named.is_some() { path.parent().unwrap() } else { &path.with_extension("") };
+                tests.insert(folder.join(named.unwrap_or(name)));
+            }
+        }
+    }
+    let is_test = |path: &PathBuf| tests.iter().any(|test| path.with_extension("").starts_with(test));
+    all.into_iter().filter(|path| !is_test(path)).collect()
+}
+
 fn sources() -> Vec<(String, String)> {
-    files(&root().join("src"), "rs")
+    product(&root().join("src"))
         .iter()
         .map(|path| (module(path), path))
-        .filter(|(module, _)| module != "main" && module != "lib" && !module.ends_with("tests"))
+        .filter(|(module, _)| module != "main" && module != "lib")
         .map(|(module, path)| (module, code(path)))
         .collect()
 }
@@ -111,7 +134,6 @@ fn the_pure_stages_know_no_world() {
     let forbidden = ["tokio", "std::fs", "std::net", "std::thread", "reqwest", "sqlx", "std::env"];
     for (module, code) in sources() {
         let stage = module.split('/').next().unwrap();
-        // Settings and the file source do I/O elsewhere.
         if !["detect", "incident", "engine"].contains(&stage) {
             continue;
         }
@@ -127,7 +149,7 @@ fn only_the_app_spawns() {
         if module == "app" || module.starts_with("app/") {
             continue;
         }
-        for word in ["tokio::spawn", "task::spawn(", "thread::spawn", "JoinSet"] {
+        for word in ["spawn(", "spawn_blocking", "thread::Builder", "JoinSet"] {
             assert!(!code.contains(word), "{module} uses {word}");
         }
     }
@@ -141,8 +163,8 @@ fn sql_and_lokis_paths_stand_in_one_place() {
                 assert!(!code.contains(word), "{module} contains {word}");
             }
         }
-        if !module.starts_with("collect/client") {
-            assert!(!code.contains("/loki/api/v1"), "{module} names a path of Loki");
+        if module != "collect/client" {
+            assert!(!code.contains("loki/api/v1"), "{module} names a path of Loki");
         }
     }
 }
@@ -151,7 +173,7 @@ fn sql_and_lokis_paths_stand_in_one_place() {
 fn files_stay_short() {
     let mut long = Vec::new();
     for folder in ["src", "log-generator/src"] {
-        for path in files(&root().join(folder), "rs") {
+        for path in product(&root().join(folder)) {
             let lines = fs::read_to_string(&path).unwrap();
             let lines = lines.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
             if lines > 600 {
@@ -177,6 +199,29 @@ fn every_dependency_is_in_the_table() {
                 assert!(listed, "{name} is not in ARCHITECTURE.md's table of dependencies");
             }
         }
+    }
+}
+
+/// Names of metrics that the code records: what follows `counter!(` and `gauge!(`.
+fn recorded() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, code) in sources() {
+        for rest in ["counter!(", "gauge!("].iter().flat_map(|call| code.split(call).skip(1)) {
+            found
+                .extend(rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn metrics_are_described_recorded_and_documented() {
+    let described: BTreeSet<String> = sigyn::telemetry::METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(recorded(), described, "recorded by the code, and described in telemetry::METRICS");
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for metric in sigyn::telemetry::METRICS {
+        let row = format!("| `{}` | {} |", metric.name, metric.help);
+        assert!(page.contains(&row), "docs/operations.md lacks the row\n{row}");
     }
 }
 
