@@ -14,9 +14,13 @@ use super::env::{self, Env};
 use super::mistake::{Mistake, Mistakes, Path, Place, Step, nearest, shown};
 use super::tree::{Fault, Node, Origin, Origins, json};
 use super::{validate, yaml};
+use crate::detect::config::{Preset, WindowSpec};
 
 /// The file that is taken when it is there and none is named.
 pub const USUAL_FILE: &str = "sigyn.yaml";
+
+/// Window of the preset `classic` when none is set: what such detectors usually take.
+const CLASSIC_WINDOW: WindowSpec = WindowSpec::Lines { size: 20, step: 20 };
 
 /// More mistakes than this are not looked for.
 const MAX_MISTAKES: usize = 100;
@@ -86,8 +90,12 @@ impl Loader {
         load.mistakes.sort();
         load.mistakes.dedup();
         match settings {
-            Some(settings) if load.mistakes.is_empty() => {
+            Some(mut settings) if load.mistakes.is_empty() => {
                 let places = load.places(&root);
+                // The simple detector is one of windows of lines, unless somebody has chosen otherwise.
+                if settings.detect.preset == Preset::Classic && !places.iter().any(|(key, _)| key == "detect.window") {
+                    settings.detect.window = CLASSIC_WINDOW;
+                }
                 Ok(Loaded { settings, file, notes, places })
             }
             _ => Err(Mistakes(load.mistakes)),
@@ -386,6 +394,18 @@ mod tests {
 
     fn wrong(yaml: &str, env: &[(&str, &str)]) -> String {
         load(yaml, env).unwrap_err()
+    }
+
+    #[test]
+    fn the_simple_detector_takes_windows_of_lines_unless_told_otherwise() {
+        for (yaml, env, window) in [
+            ("detect: {preset: classic}", vec![], "20 lines"),
+            ("detect: {preset: classic, window: 1m}", vec![], "1m"),
+            ("detect: {preset: classic}", vec![("WINDOW_SIZE", "50")], "50 lines"),
+            ("{}", vec![], "1m"),
+        ] {
+            assert_eq!(load(yaml, &env).unwrap().settings.detect.window.to_string(), window, "{yaml}");
+        }
     }
 
     #[test]
