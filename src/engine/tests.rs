@@ -196,7 +196,7 @@ fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: K
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn any_cutting_into_batches_gives_the_same_transitions(
