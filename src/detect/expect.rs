@@ -16,6 +16,8 @@ const BLOCK: usize = 30;
 const BLOCK_SECONDS: f64 = 1800.0;
 /// Windows that counts are summed over: one, and a few in a row, for what is too rare to show in one.
 pub const SPANS: [usize; 4] = [1, 3, 10, 30];
+/// Windows before the last that the longest span takes.
+const LONGEST: usize = 29;
 /// The newest windows may be the onset of what is to be found, so the recent level is taken from those before them.
 const SKIP: usize = 10;
 
@@ -91,12 +93,22 @@ impl Expectation {
         trail: impl Iterator<Item = &'a Row> + Clone,
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Vec<Finding> {
+        let known = trail.clone().take(LONGEST).count();
         let mut found = Vec::new();
+        let mut trailed: [f64; LONGEST] = [0.0; LONGEST];
+        let mut last = None;
+        let mut latest = Recent::default();
         for count in &self.counts {
-            let before: Vec<f64> = trail.clone().take(count.span - 1).map(|row| count.value(row)).collect();
-            let latest: Vec<f64> = recent.clone().skip(SKIP).take(self.block).map(|row| count.value(row)).collect();
-            if before.len() + 1 == count.span {
-                found.extend(count.finding(count.value(row), &before, &latest, row.seconds()));
+            // Counts of one feature stand together and differ in their spans only.
+            if last != Some((count.feature, count.presence)) {
+                last = Some((count.feature, count.presence));
+                latest = Recent::of(recent.clone().skip(SKIP).take(self.block).map(|row| count.value(row)));
+                for (to, row) in trailed.iter_mut().zip(trail.clone()) {
+                    *to = count.value(row);
+                }
+            }
+            if let Some(before) = trailed.get(..(count.span - 1).min(known)).filter(|b| b.len() + 1 == count.span) {
+                found.extend(count.finding(count.value(row), before, latest, row.seconds()));
             }
         }
         for real in &self.reals {
@@ -114,13 +126,26 @@ impl Expectation {
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Option<(f64, f64)> {
         if let Some(count) = self.counts.iter().find(|count| count.feature == feature) {
-            let latest: Vec<f64> = recent.skip(SKIP).take(self.block).map(|row| count_of(row, feature)).collect();
+            let latest = Recent::of(recent.skip(SKIP).take(self.block).map(|row| count_of(row, feature)));
             let scale = if feature == Feature::Rate { row.seconds() } else { 1.0 };
-            let (low, high) = count.range(count.band(&latest));
+            let (low, high) = count.range(count.band(latest));
             return Some((low / scale, high / scale));
         }
         let real = self.reals.iter().find(|real| real.feature == feature)?;
         Some(real.range(row, recent.skip(SKIP).take(self.block)))
+    }
+}
+
+/// The recent windows of a count: how many, and their sum.
+#[derive(Clone, Copy, Debug, Default)]
+struct Recent {
+    count: usize,
+    sum: f64,
+}
+
+impl Recent {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        values.fold(Self::default(), |recent, value| Self { count: recent.count + 1, sum: recent.sum + value })
     }
 }
 
@@ -183,7 +208,7 @@ impl Count {
             most: tops.get(tops.len() - 1 - known).copied().unwrap_or(0.0),
             tail: Tail::fit(Vec::new(), 1.0, f64::MAX),
         };
-        let band = count.band(&[]);
+        let band = count.band(Recent::default());
         count.tail = Tail::fit(sums.iter().map(|sum| count.surprise(*sum, band)).collect(), 1.0, f64::MAX);
         Some(count)
     }
@@ -194,9 +219,9 @@ impl Count {
     }
 
     /// Low and high mean of the sums, with the recent level inside, and what the estimate may be off.
-    fn band(&self, recent: &[f64]) -> (f64, f64) {
+    fn band(&self, recent: Recent) -> (f64, f64) {
         let span = self.span as f64;
-        let level = if recent.len() > BLOCK / 3 { Some(mean(recent)) } else { None };
+        let level = if recent.count > BLOCK / 3 { Some(recent.sum / recent.count as f64) } else { None };
         let low = level.map_or(self.low, |level| level.min(self.low));
         let high = level.map_or(self.high, |level| level.max(self.high));
         let off = |mean: f64| (self.fano * mean / self.block.min(self.windows)).sqrt();
@@ -216,7 +241,7 @@ impl Count {
         }
     }
 
-    fn finding(&self, now: f64, before: &[f64], recent: &[f64], seconds: f64) -> Option<Finding> {
+    fn finding(&self, now: f64, before: &[f64], recent: Recent, seconds: f64) -> Option<Finding> {
         let span = self.span as f64;
         let band = self.band(recent);
         // A burst that is over counts no more than what still goes on: it was told when it was there.
