@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::MAX_OPEN;
 use super::clock::Clock;
 use crate::engine::{CommandKind, Engine, Input, Restore, Snapshot, Step};
-use crate::incident::Transition;
+use crate::incident::{State, Transition};
 use crate::notify::config::NotifyConfig;
 use crate::notify::{self, Notification};
 use crate::store::{Commit, NewDelivery, Store};
@@ -170,8 +171,20 @@ impl Core {
             tracing::info!("commits work again");
         }
         count(step);
+        if !step.incidents.is_empty() {
+            self.count_incidents().await;
+        }
         if !deliveries.is_empty() {
             self.wake.notify_one();
+        }
+    }
+
+    /// Shows how many incidents are not resolved.
+    pub async fn count_incidents(&self) {
+        for (name, state) in [("pending", State::Pending), ("firing", State::Firing)] {
+            if let Ok(incidents) = self.store.incidents(Some(state), MAX_OPEN, None).await {
+                metrics::gauge!("sigyn_incidents", "state" => name).set(incidents.len() as f64);
+            }
         }
     }
 
@@ -197,6 +210,8 @@ fn count(step: &Step) {
     let labels = [("watch", watch.to_string())];
     metrics::counter!("sigyn_windows_total", &labels).increment(step.windows.len() as u64);
     metrics::counter!("sigyn_anomalies_total", &labels).increment(step.anomalies.len() as u64);
-    metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
-    metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
+    let learning = step.learning.groups.saturating_sub(step.learning.ready);
+    for (state, groups) in [("learning", learning), ("judged", step.learning.ready)] {
+        metrics::gauge!("sigyn_groups", "watch" => watch.to_string(), "state" => state).set(f64::from(groups));
+    }
 }

@@ -65,6 +65,7 @@ impl Daemon {
             Some(file) => Some(FileWatch::new(file.clone()).await),
             None => None,
         };
+        taken_over();
         let mut settings = self.settings(first);
         loop {
             let stop = CancellationToken::new();
@@ -168,13 +169,24 @@ impl Daemon {
 
     fn reload(&self) -> Result<Loaded, String> {
         let loaded = self.loader.load();
-        metrics::gauge!("sigyn_config_reload_success").set(f64::from(u8::from(loaded.is_ok())));
         match &loaded {
-            Ok(loaded) => tracing::info!("{}: taking them over", loaded.origin()),
-            Err(mistakes) => tracing::error!("the old settings stay, the new ones have mistakes:\n{mistakes}"),
+            Ok(loaded) => {
+                taken_over();
+                tracing::info!("{}: taking them over", loaded.origin());
+            }
+            Err(mistakes) => {
+                metrics::gauge!("sigyn_config_reload_success").set(0.0);
+                tracing::error!("the old settings stay, the new ones have mistakes:\n{mistakes}");
+            }
         }
         loaded.map_err(|mistakes| mistakes.to_string())
     }
+}
+
+/// The settings in force are good, and new.
+fn taken_over() {
+    metrics::gauge!("sigyn_config_reload_success").set(1.0);
+    metrics::gauge!("sigyn_config_reload_timestamp_seconds").set(Clock::real().now() as f64 / 1e9);
 }
 
 impl Signals {

@@ -265,6 +265,7 @@ async fn build_core(
     for watch in watches {
         restore(&core, &watch.name.as_str().into()).await?;
     }
+    core.count_incidents().await;
     Ok(core)
 }
 

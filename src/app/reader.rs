@@ -89,6 +89,7 @@ impl<S: Source> Reader<S> {
     /// models are stored at the end.
     pub async fn run(mut self, stop: CancellationToken) -> Report {
         let mut report = Report::default();
+        self.ill = self.recall().await;
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => break,
@@ -119,6 +120,18 @@ impl<S: Source> Reader<S> {
         report
     }
 
+    /// What was ill before a restart: it must still be said when it is well again.
+    async fn recall(&self) -> Ill {
+        let store = &self.core.store;
+        let firing = async |problem| store.internal_firing(problem, &self.watch).await.unwrap_or(false);
+        Ill {
+            failing_since: None,
+            unreachable: firing("loki_unreachable").await,
+            lag: firing("lag").await,
+            gap: firing("gap").await.then(|| self.core.clock.now()),
+        }
+    }
+
     /// False when the engine has stopped.
     async fn take(&mut self, batch: Batch) -> bool {
         let (purpose, range, lines) = (batch.purpose, batch.range, batch.len() as u64);
@@ -139,6 +152,7 @@ impl<S: Source> Reader<S> {
             let watch = &self.watch;
             let detail = format!("watch {watch}: {lines} lines from {from} to {to} were left out ({:?})", gap.reason);
             tracing::warn!(%watch, "{detail}");
+            metrics::counter!("sigyn_gaps_total", "watch" => watch.to_string()).increment(1);
             self.ill.gap = Some(self.core.clock.now());
             self.core.report("gap", watch, true, detail).await;
         }

@@ -360,8 +360,9 @@ impl<'a, N: Notifier> Lane<'a, N> {
     /// Sleeps until something can be done, something new is written, or the shutdown.
     async fn rest(&mut self) -> Result<(), StoreError> {
         let waiting = self.outbox.store.deliveries_waiting().await?;
-        let pending: u64 = waiting.iter().map(|(_, count)| count).sum();
-        metrics::gauge!("sigyn_outbox_pending").set(pending as f64);
+        let own = waiting.iter().find(|(name, _)| *name == self.receiver.name);
+        metrics::gauge!("sigyn_deliveries_pending", "receiver" => self.receiver.name.clone())
+            .set(own.map_or(0.0, |(_, count)| *count as f64));
         let due = self.outbox.store.next_due(&self.receiver.name).await?;
         let now = self.now();
         let mut wait = due.map_or(LONGEST_REST, |due| due.saturating_sub(now).max(self.blocked(now)));

@@ -283,7 +283,7 @@ async fn retries_until_it_is_taken_and_counts_it() {
     world.tell("aa", 1).await;
     let running = world.start();
     world.until_drained(&running, SECOND / 4).await;
-    world.until(&running, 0, async || rendered.render().contains("sigyn_outbox_pending 0\n")).await;
+    world.until(&running, 0, async || rendered.render().contains("sigyn_deliveries_pending{receiver=\"slack\"} 0\n")).await;
     running.stop().await;
     let calls = world.calls("slack");
     assert_eq!(world.keys("slack"), ["aa/1/slack"; 4], "the same key in every retry");
@@ -294,10 +294,11 @@ async fn retries_until_it_is_taken_and_counts_it() {
     let mut lines: Vec<_> = text.lines().filter(|line| line.starts_with("sigyn_")).collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"), @r#"
+    sigyn_deliveries_pending{receiver="github"} 0
+    sigyn_deliveries_pending{receiver="slack"} 0
     sigyn_deliveries_total{receiver="github",outcome="sent",reason="ok"} 1
     sigyn_deliveries_total{receiver="slack",outcome="retry",reason="server"} 3
     sigyn_deliveries_total{receiver="slack",outcome="sent",reason="ok"} 1
-    sigyn_outbox_pending 0
     "#);
 }
 

@@ -197,3 +197,14 @@ fn yaml_files_parse_and_name_files_that_are_there() {
     let loki = fs::read_to_string(root().join("loki/loki.yaml")).unwrap();
     assert!(loki.contains("object_store:\n      filesystem:\n        dir: /loki/chunks"));
 }
+
+#[test]
+fn every_metric_is_in_the_table_and_the_other_way_round() {
+    let name = regex::Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"(sigyn_\w+)""#).unwrap();
+    let mut recorded = BTreeSet::new();
+    for (_, code) in sources() {
+        recorded.extend(name.captures_iter(&code).map(|found| found[1].to_owned()));
+    }
+    let table: BTreeSet<String> = sigyn::telemetry::METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(recorded, table);
+}
