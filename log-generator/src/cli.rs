@@ -24,7 +24,10 @@ pub struct Cli {
 
 /// What the binary can do besides generating.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Serve a small in-memory stand-in for Loki.
+    Serve(crate::loki::serve::Args),
+}
 
 /// What to generate, and where to.
 #[derive(Clone, Debug, clap::Args)]
@@ -120,7 +123,7 @@ impl Cli {
     /// When a file cannot be written or Loki refuses the lines.
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Some(command) => match command {},
+            Some(Command::Serve(args)) => crate::loki::serve::run(args).await,
             None => self.generate.run().await,
         }
     }

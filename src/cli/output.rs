@@ -623,12 +623,12 @@ mod tests {
         2026-11-20 22:00:00  anomaly   cart  errors 48, expected 0 to 3
         2026-11-20 22:00:00  ● warning   cart: more errors than usual  ▂▂▂█
                              errors 48, expected 0 to 3 (75 %)
-                             lines per second 56.9, expected 10 to 20.5 (25 %)
+                             rate 56.9 lines/s, expected 10 to 20.5 (25 %)
                              │ ERROR db \u{1b}[2Jrefused\u{d}
                              │ INFO café	\u{202e}up
         2026-11-20 22:01:00  ◐ goes on   cart: more errors than usual  ▂▂▂█
                              errors 48, expected 0 to 3 (75 %)
-                             lines per second 56.9, expected 10 to 20.5 (25 %)
+                             rate 56.9 lines/s, expected 10 to 20.5 (25 %)
                              │ ERROR db \u{1b}[2Jrefused\u{d}
                              │ INFO café	\u{202e}up
         2026-11-20 22:08:00  ○ over      cart: more errors than usual  ▂▂▂█

@@ -136,8 +136,8 @@ mod tests {
             labels  cluster=eu-1
                why  errors 48, expected 0 to 3 (71 %)
                     different messages 131, expected 20 to 42.5 (19 %)
-                    lines per second 20.1, expected 4 to 9.25 (8 %)
-                    mean line length 214 bytes, expected 80 to 220 bytes (2 %)
+                    rate 20.1 lines/s, expected 4 to 9.25 (8 %)
+                    line length 214 bytes, expected 80 to 220 (2 %)
           how sure  score 0.93, unusual from 0.71 · every line seen, counted exactly
            samples  22:02:01Z  level=error msg="payment gateway timeout" order=<*>
                     22:02:02Z  java.net.SocketTimeoutException: Read timed out  at Pay.call(Pay.java:42)

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::collect::config::LokiConfig;
+use crate::collect::wire::{self, Reply, Wire};
 pub use crate::collect::wire::{ClientError, Kind, Scope};
-use crate::collect::wire::{Reply, Wire};
 use crate::collect::{Batch, Level, Stream};
 use crate::labels::Labels;
 use crate::time::{Nanos, SECOND, TimeRange};
@@ -105,11 +105,13 @@ impl Client {
         let reply = self.ask(ask.scope, QUERY_RANGE, &params).await?;
         let (bytes, date) = (reply.body.len(), reply.date);
         let before = into.len();
-        match decode(&text(reply.body), streams, into) {
+        let body = text(reply.body);
+        match decode(&body, streams, into) {
             Ok(()) => Ok(Page { lines: into.len() - before, bytes, date }),
             Err(error) => {
                 into.truncate(before);
-                Err(self.bad_answer(ask.scope, QUERY_RANGE, &error))
+                let begins = wire::quote(body.as_bytes());
+                Err(self.bad_answer(ask.scope, QUERY_RANGE, &format_args!("{error}, in `{begins}`")))
             }
         }
     }
@@ -176,7 +178,7 @@ impl Client {
         if (200..300).contains(&reply.status) {
             return Ok(reply);
         }
-        let quote = reply.quote();
+        let quote = wire::quote(&reply.body);
         let (kind, hint) = classify(reply.status, &quote);
         let status = reqwest::StatusCode::from_u16(reply.status).map_or(reply.status.to_string(), |s| s.to_string());
         let to = reply.location.map(|url| format!(" (to {})", without_credentials(&url))).unwrap_or_default();
@@ -191,8 +193,8 @@ impl Client {
         reply: Reply,
     ) -> Result<T, ClientError> {
         serde_json::from_slice(&reply.body).map_err(|error| {
-            let what = format!("{error}, in `{}`", reply.quote());
-            self.bad_answer(scope, path, &what)
+            let begins = wire::quote(&reply.body);
+            self.bad_answer(scope, path, &format_args!("{error}, in `{begins}`"))
         })
     }
 

@@ -20,7 +20,7 @@ use super::lines::{Line, Lines};
 use super::stamp::{Form, Order, Stamper};
 use super::{Batch, Known, Next, Purpose, Source, SourceError, Stream};
 use crate::labels::Labels;
-use crate::time::{Nanos, SECOND, TimeRange};
+use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
 
 /// What a file's lines look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct File {
     lines: Lines<Box<dyn Read + Send>>,
     parser: Parser,
     size: Size,
+    /// Size of the last batch: the next will be much like it.
+    expected: Size,
     /// Read, but of the next batch.
     held: Option<(Line, Parsed)>,
     /// Start of the next batch; `None` before the first line.
@@ -105,6 +107,14 @@ struct Size {
     bytes: usize,
 }
 
+impl Size {
+    /// Whether a batch has `times` the size. One line is never too many.
+    #[inline]
+    fn is_reached(self, batch: &Batch, times: usize) -> bool {
+        !batch.is_empty() && (batch.len() >= times * self.lines || batch.bytes() >= times * self.bytes)
+    }
+}
+
 /// What fits a processor's cache; larger batches are not faster.
 const BATCH: Size = Size { lines: 4096, bytes: 512 * 1024 };
 
@@ -113,6 +123,9 @@ const LIVE: Size = Size { lines: 256, bytes: 64 * 1024 };
 
 /// So many times its size a batch grows before an instant is split.
 const HARD: usize = 4;
+
+/// The longest range of a batch: what follows from a step is bounded by its time too. A longer silence is told in ticks.
+const SPAN: Nanos = 10 * MINUTE;
 
 /// Lines by which the form of the stamps is found.
 const HEAD: usize = 1000;
@@ -163,6 +176,7 @@ impl File {
             lines,
             parser,
             size: BATCH,
+            expected: Size { lines: 0, bytes: 0 },
             held: None,
             position: None,
             progress: Progress { read: Arc::default(), total: None },
@@ -180,7 +194,7 @@ impl File {
             return Ok(None);
         }
         let mut batch = Batch::new(Arc::clone(&self.watch), TimeRange::new(0, 0), Purpose::Judge);
-        batch.reserve(self.size.lines + self.size.lines / 8, self.size.bytes + self.size.bytes / 8);
+        batch.reserve(self.expected.lines, self.expected.bytes);
         batch.coverage.known = Known::Audited;
         self.parser.names.batch += 1;
         let end = self.collect(&mut batch)?;
@@ -189,10 +203,11 @@ impl File {
         };
         batch.range = TimeRange::new(start, end);
         self.position = Some(end);
+        self.expected = Size { lines: batch.len() + batch.len() / 8, bytes: batch.bytes() + batch.bytes() / 8 };
         if self.parser.timing == Timing::Column {
             batch.sort();
         }
-        Ok(if batch.is_empty() { None } else { Some(batch) })
+        Ok(if batch.is_empty() && self.ended { None } else { Some(batch) })
     }
 
     /// How the lines get their time.
@@ -234,7 +249,12 @@ impl File {
 
     /// Fills the batch and returns where its range ends.
     fn collect(&mut self, batch: &mut Batch) -> Result<Nanos, SourceError> {
+        let mut limit = self.position.map(|start| start.saturating_add(SPAN));
         if let Some((line, parsed)) = self.held.take() {
+            if let Some(limit) = limit.filter(|limit| *limit <= parsed.ts) {
+                self.held = Some((line, parsed));
+                return Ok(limit);
+            }
             self.parser.push(batch, self.lines.bytes(line.range.clone()), &line, &parsed);
         }
         let mut last = None;
@@ -254,17 +274,15 @@ impl File {
             };
             let bytes = self.lines.bytes(line.range.clone());
             let mut parsed = self.parser.parse(bytes);
-            let (lines, size) = (batch.len(), batch.bytes());
-            if (lines >= self.size.lines || size >= self.size.bytes) && lines > 0 {
-                let hard = lines >= HARD * self.size.lines || size >= HARD * self.size.bytes;
-                if hard && last == Some(parsed.ts) {
-                    parsed.ts = self.parser.order.nudge();
-                }
-                if last != Some(parsed.ts) {
-                    let end = parsed.ts;
-                    self.held = Some((line, parsed));
-                    return Ok(end);
-                }
+            let limit = *limit.get_or_insert(parsed.ts.saturating_add(SPAN));
+            let full = self.size.is_reached(batch, 1);
+            if full && last == Some(parsed.ts) && self.size.is_reached(batch, HARD) {
+                parsed.ts = self.parser.order.nudge();
+            }
+            if parsed.ts >= limit || (full && last != Some(parsed.ts)) {
+                let end = parsed.ts.min(limit);
+                self.held = Some((line, parsed));
+                return Ok(end);
             }
             last = Some(parsed.ts);
             self.parser.push(batch, bytes, &line, &parsed);
@@ -410,7 +428,11 @@ fn first_column(line: Option<&[u8]>, name: &str) -> Result<Nanos, SourceError> {
     let Some(line) = line else { return Ok(0) };
     columns(line).map(|(stamp, ..)| stamp).ok_or_else(|| {
         let count = memchr::memchr_iter(b'\t', line).count() + 1;
-        let found = if count == 5 { "a first column that is no number".to_owned() } else { format!("{count} columns") };
+        let found = match count {
+            1 => "no tab".to_owned(),
+            5 => "a first column that is no number".to_owned(),
+            count => format!("{count} columns"),
+        };
         failure(
             "bad_format",
             format!(
@@ -738,6 +760,18 @@ mod tests {
         let found = entries(&mut file);
         assert_eq!((found.len(), file.counts().late), (10 * BATCH.lines, 0));
         assert_eq!(found.last().unwrap().0 - found[0].0, 2);
+    }
+
+    #[test]
+    fn a_long_silence_is_told_in_ticks() {
+        let hours = |n: i64| format!("{} x\n", 1_795_212_000 + n * 3600);
+        let mut file = of(format!("{}{}", hours(0), hours(2)).as_bytes(), Format::Plain).unwrap();
+        let mut batches = Vec::new();
+        while let Some(batch) = file.read().unwrap() {
+            assert!(batch.range.len() <= SPAN);
+            batches.push(batch.len());
+        }
+        assert_eq!((batches.len(), batches.iter().sum::<usize>(), batches[12]), (13, 2, 1));
     }
 
     #[test]

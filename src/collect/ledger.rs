@@ -273,3 +273,88 @@ fn is_chosen(at: Nanos, every: u32) -> bool {
 fn gcd(a: Nanos, b: Nanos) -> Nanos {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::SECOND;
+
+    fn minutes(from: Nanos, to: Nanos) -> TimeRange {
+        TimeRange::new(from * MINUTE, to * MINUTE)
+    }
+
+    /// One line a minute, from minute 0 on.
+    fn filled(window: Option<Nanos>, to: Nanos) -> Ledger {
+        let mut ledger = Ledger::new(window, 0);
+        ledger.delivered(minutes(0, to), (0..to).map(|n| n * MINUTE));
+        ledger
+    }
+
+    #[test]
+    fn blocks_are_whole_windows_and_whole_units() {
+        let sizes = |window| {
+            let ledger = Ledger::new(window, 0);
+            (ledger.unit / SECOND, ledger.block / SECOND)
+        };
+        assert_eq!(sizes(None), (60, 60));
+        assert_eq!(sizes(Some(10 * SECOND)), (10, 10));
+        assert_eq!(sizes(Some(45 * SECOND)), (60, 180));
+        assert_eq!(sizes(Some(5 * MINUTE)), (60, 300));
+        assert_eq!(sizes(Some(7 * HOUR + SECOND)), (60, 7 * 3600 + 1));
+    }
+
+    #[test]
+    fn a_minute_is_due_when_it_is_old_enough_and_its_window_is_closed() {
+        let mut ledger = filled(Some(5 * MINUTE), 8);
+        let late = MINUTE;
+        assert_eq!(ledger.due(2 * MINUTE, late, 1), Some(minutes(0, 1)));
+        assert_eq!(ledger.due(2 * MINUTE - 1, late, 1), None);
+        assert_eq!(ledger.due(20 * MINUTE, late, 0), None, "audits only on demand");
+        ledger.confirm(minutes(0, 5));
+        assert_eq!(ledger.due(20 * MINUTE, late, 1), None, "minute 5 lies in a window that is still open");
+        ledger.delivered(minutes(8, 10), std::iter::empty());
+        assert_eq!(ledger.due(20 * MINUTE, late, 1), Some(minutes(5, 6)));
+        ledger.doubt(minutes(1, 2));
+        assert_eq!(ledger.due(20 * MINUTE, late, 0), Some(minutes(1, 2)));
+    }
+
+    #[test]
+    fn one_minute_in_ten_is_chosen() {
+        let chosen = (0..1000).filter(|n| is_chosen(n * MINUTE, 10)).count();
+        assert!((70..130).contains(&chosen), "{chosen}");
+    }
+
+    #[test]
+    fn a_restart_keeps_what_comes_before_it() {
+        let mut ledger = filled(None, 10);
+        ledger.missing(minutes(2, 3), Some(4));
+        let mut after = Ledger::new(None, 7 * MINUTE);
+        after.restore(ledger.clone(), 7 * MINUTE);
+        assert_eq!((after.position(), after.totals(minutes(0, 10))), (7 * MINUTE, (7, 4)));
+        assert!(after.covers(minutes(0, 7)) && !after.covers(minutes(0, 8)));
+        let mut other = Ledger::new(Some(10 * SECOND), 7 * MINUTE);
+        other.restore(ledger, 7 * MINUTE);
+        assert_eq!(other.totals(minutes(0, 10)), (0, 0), "another window: of no use");
+    }
+
+    #[test]
+    fn a_unit_that_was_read_in_part_is_not_in_the_ledger_and_old_ones_are_forgotten() {
+        let mut ledger = Ledger::new(None, MINUTE / 2);
+        ledger.delivered(TimeRange::new(MINUTE / 2, 3 * MINUTE), [MINUTE - 1, MINUTE].into_iter());
+        assert_eq!(ledger.totals(minutes(0, 3)), (1, 0));
+        ledger.delivered(minutes(3, 1000), std::iter::empty());
+        assert_eq!(ledger.range(), minutes(930, 1000));
+        let mut short = Ledger::new(Some(SECOND), 0);
+        short.delivered(minutes(0, 60), std::iter::empty());
+        assert_eq!(short.units.len(), MAX_UNITS);
+    }
+
+    #[test]
+    fn amending_replaces_whole_units() {
+        let mut ledger = filled(None, 3);
+        ledger.missing(minutes(1, 2), Some(9));
+        ledger.amended(minutes(1, 2), [MINUTE, MINUTE + 1].into_iter());
+        assert_eq!(ledger.totals(minutes(0, 3)), (4, 0));
+        assert_eq!(ledger.unconfirmed(minutes(0, 3)), [minutes(0, 1), minutes(2, 3)]);
+    }
+}

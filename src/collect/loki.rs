@@ -137,7 +137,7 @@ impl Loki {
             ahead: 0,
             urgent: false,
             streams: Streams::default(),
-            group: None,
+            groups: Vec::new(),
         };
         let block = Ledger::new(window, 0).block();
         // A lag that ordinary polling reaches would leave lines out for ever.
@@ -280,7 +280,7 @@ impl Loki {
         }
         self.note(&batch);
         self.ledger.skip_to(tally.range.end);
-        self.reader.group = None;
+        self.reader.groups.clear();
         self.target = self.target.max(tally.range.end);
         Ok(Some(batch))
     }

@@ -18,6 +18,8 @@ pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
 
 /// A group of equal time stamps is split into at most so many streams.
 const MAX_SPLIT: usize = 1000;
+/// Of so many groups the progress is kept: of new lines, of a routine audit, and of one on demand.
+const MAX_GROUPS: usize = 3;
 /// At most so many bytes of log text are held at once, in a group or in a range that is read again.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 /// From here on the skew of the clocks is worth a warning; Loki's `Date` has a resolution of a second.
@@ -49,7 +51,8 @@ pub(super) struct Reader {
     /// Whether to go on when the budget is used up.
     pub(super) urgent: bool,
     pub(super) streams: Streams,
-    pub(super) group: Option<Group>,
+    /// Groups begun and not finished: of the new lines, and of ranges that are read again in between.
+    pub(super) groups: Vec<Group>,
 }
 
 /// The entries of one nanosecond, more than fit a page.
@@ -95,10 +98,11 @@ impl Reader {
     /// Reads one page from `from` on, up to `to` at most, into `batch`, and sorts it. Returns the point up to which all
     /// has been read. On a failure the batch is as it was.
     pub(super) async fn page(&mut self, from: Nanos, to: Nanos, batch: &mut Batch) -> Result<Nanos, Stop> {
-        if self.group.as_ref().is_some_and(|group| group.at == from) {
-            return self.finish_group(batch).await;
+        let begun = |group: &Group| group.at == from && group.batch.purpose == batch.purpose;
+        if let Some(index) = self.groups.iter().position(begun) {
+            let group = self.groups.swap_remove(index);
+            return self.finish_group(group, batch).await;
         }
-        self.group = None;
         loop {
             let (range, limit) = (self.pager.range(from, to), self.pager.limit());
             let query = self.text.clone();
@@ -124,25 +128,27 @@ impl Reader {
             if last > from {
                 return Ok(last);
             }
-            self.group = Some(Group {
+            let group = Group {
                 at: from,
                 batch: Batch::new(Arc::clone(&self.watch), batch.range, batch.purpose),
                 pending: None,
                 limit: self.pager.limit().saturating_mul(2).min(self.pager.largest()),
                 ceiling: self.pager.largest(),
                 failures: 0,
-            });
-            return self.finish_group(batch).await;
+            };
+            return self.finish_group(group, batch).await;
         }
     }
 
     /// Reads the nanosecond of the group whole, or as far as Loki lets us, with a gap for the rest.
-    async fn finish_group(&mut self, into: &mut Batch) -> Result<Nanos, Stop> {
-        let Some(mut group) = self.group.take() else { return Ok(into.range.end) };
+    async fn finish_group(&mut self, mut group: Group, into: &mut Batch) -> Result<Nanos, Stop> {
         let gap = match self.fill(&mut group).await {
             Ok(gap) => gap,
             Err(stop) => {
-                self.group = Some(group);
+                self.groups.push(group);
+                if self.groups.len() > MAX_GROUPS {
+                    self.groups.remove(0);
+                }
                 return Err(stop);
             }
         };

@@ -124,12 +124,10 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-impl Reply {
-    /// The start of the body, for a message: one line, at most 200 characters.
-    pub(super) fn quote(&self) -> String {
-        let text = String::from_utf8_lossy(self.body.get(..self.body.len().min(4 * QUOTED)).unwrap_or_default());
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
-    }
+/// The start of a body, for a message: one line, at most 200 characters.
+pub(super) fn quote(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..body.len().min(4 * QUOTED)).unwrap_or_default());
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
 }
 
 /// A connection pool to one Loki.

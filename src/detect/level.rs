@@ -146,7 +146,12 @@ fn is_nothing(word: &[u8]) -> bool {
 
 /// A line that is not JSON: its fields, its head, then its words.
 fn plain(line: &[u8]) -> Option<Level> {
-    syslog(line).or_else(|| klog(line)).or_else(|| logfmt(line)).or_else(|| head(line)).or_else(|| words(line))
+    syslog(line)
+        .or_else(|| klog(line))
+        .or_else(|| logfmt(line))
+        .or_else(|| head(line))
+        .or_else(|| access_status(line))
+        .or_else(|| words(line))
 }
 
 /// `<34>` at the start: RFC 5424 priority, of which the last three bits are the severity.
@@ -251,7 +256,7 @@ fn says_none(line: &[u8], end: usize) -> bool {
     !(value.is_empty() && line.get(end) == Some(&b':')) && is_nothing(value)
 }
 
-/// What our own words say: the worst of those that stand alone and are not negated. An access log's 5xx is an error.
+/// What our own words say: the worst of those that stand alone and are not negated.
 fn words(line: &[u8]) -> Option<Level> {
     let mut found = None;
     let mut before: [&[u8]; 2] = [b"", b""];
@@ -266,7 +271,7 @@ fn words(line: &[u8]) -> Option<Level> {
         }
         before = [before[1], word.text];
     }
-    found.or_else(|| access_status(line))
+    found
 }
 
 /// The level that one word speaks for, when it stands alone: not in a path, a file name, an identifier.
@@ -348,7 +353,8 @@ fn names_a_thing(line: &[u8], end: usize) -> bool {
     next.start == 1 && things.iter().any(|thing| next.text.eq_ignore_ascii_case(thing))
 }
 
-/// The status of an access log line: `"GET / HTTP/1.1" 503`. Server errors are errors; the client's are not ours.
+/// The status of an access log line: `"GET / HTTP/1.1" 503`. Server errors are errors; the client's are not ours. It comes
+/// before the words, for the words of such a line are the client's.
 fn access_status(line: &[u8]) -> Option<Level> {
     let at = memmem::find(line, b" HTTP/")?;
     let rest = line.get(at + 6..)?;

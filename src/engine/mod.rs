@@ -196,6 +196,13 @@ impl Engine {
         }
     }
 
+    /// For drivers that store nothing: no snapshots and no carry in its steps, which are costly to write down.
+    #[must_use]
+    pub fn unstored(mut self) -> Self {
+        self.watches.values_mut().for_each(watch::Watch::leave_unstored);
+        self
+    }
+
     /// Puts a watch back to where its last commit left it. Unknown watches are ignored.
     pub fn restore(&mut self, watch: &str, stored: Restore) {
         if let Some(watch) = self.watches.get_mut(watch) {

@@ -75,6 +75,10 @@ impl Watch {
         }
     }
 
+    pub(super) fn leave_unstored(&mut self) {
+        self.snapshot_at = Nanos::MAX;
+    }
+
     pub(super) fn restore(&mut self, stored: Restore) {
         self.done_until = stored.done_until;
         self.upto = stored.done_until;
@@ -372,7 +376,8 @@ impl Watch {
         out.audits.sort_unstable();
         out.audits.dedup();
         let changed = self.by_lines() || !out.windows.is_empty() || !out.incidents.is_empty();
-        if changed || !out.snapshots.is_empty() || !out.transitions.is_empty() {
+        let stored = self.snapshot_at != Nanos::MAX;
+        if stored && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
             let groups = self.by_labels.values().filter_map(|index| self.groups.get(*index));
             out.carry = Carry::new(groups.map(GroupState::carry).collect()).write();
         }

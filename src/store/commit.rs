@@ -57,7 +57,11 @@ impl Store {
     /// When the file could not be written.
     pub async fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer(DOING).await?;
-        write_all(&mut writer, commit).await.map_err(failed(DOING, self.path()))
+        let result = write_all(&mut writer, commit).await;
+        if result.is_err() {
+            self.renew(&mut writer).await;
+        }
+        result.map_err(failed(DOING, self.path()))
     }
 
     /// Appends a wish for the engine; returns its number.

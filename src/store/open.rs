@@ -56,18 +56,7 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(|error| io_failed("make the folder", dir, &error))?;
         let path = file(dir);
         let lock = lock(dir, &path)?;
-        let mut writer = options(&path)
-            .create_if_missing(true)
-            // Write-ahead: readers never wait for the writer.
-            .journal_mode(SqliteJournalMode::Wal)
-            // A commit is on the disk when it returns. NORMAL would survive kill -9 too, but a power cut would take back
-            // the last commits, and with them the receipts of messages that are already out: they would be sent twice.
-            // The price is one fsync for a step, and there are few steps in a second.
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("journal_size_limit", WAL_LIMIT)
-            .connect()
-            .await
-            .map_err(failed("open", &path))?;
+        let mut writer = writer(&path).await?;
         migrate(&mut writer, &path).await?;
         let readers = [reader(&path, false).await?, reader(&path, false).await?];
         Ok(Self::new(path, Some(writer), readers, Some(lock)))
@@ -145,6 +134,15 @@ impl Store {
         self.take(&self.inner.writer, doing).await
     }
 
+    /// Replaces the writing connection after a failed transaction. SQLite takes some back by itself (a full disk), sqlx does
+    /// not notice, and its connection would refuse to begin another for ever. When it cannot be replaced now, the next
+    /// failure tries again.
+    pub(super) async fn renew(&self, connection: &mut SqliteConnection) {
+        if let Ok(fresh) = writer(&self.inner.path).await {
+            *connection = fresh;
+        }
+    }
+
     /// A connection for reading. It sees everything that is committed.
     pub(super) async fn reader(&self, doing: &'static str) -> Result<Guard<'_>, StoreError> {
         let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed) % self.inner.readers.len();
@@ -170,6 +168,21 @@ fn wal(path: &Path) -> PathBuf {
 fn options(path: &Path) -> SqliteConnectOptions {
     // Statements are not logged: they would be in the way of the daemon's own words.
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).foreign_keys(true).disable_statement_logging()
+}
+
+async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    options(path)
+        .create_if_missing(true)
+        // Write-ahead: readers never wait for the writer.
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit is on the disk when it returns. NORMAL would survive kill -9 too, but a power cut would take back
+        // the last commits, and with them the receipts of messages that are already out: they would be sent twice.
+        // The price is one fsync for a step, and there are few steps in a second.
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", WAL_LIMIT)
+        .connect()
+        .await
+        .map_err(failed("open", path))
 }
 
 async fn reader(path: &Path, immutable: bool) -> Result<SqliteConnection, StoreError> {

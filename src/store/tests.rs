@@ -723,3 +723,67 @@ proptest! {
         prop_assert_eq!(content, runtime.block_on(live(&plain)).1);
     }
 }
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_leaves_nothing_by_halves() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    // SQLite's own limit answers as a disk without room does.
+    let limit = sqlx::query("PRAGMA max_page_count = 40");
+    limit.execute(&mut *store.writer("limit").await.unwrap()).await.unwrap();
+    let (mut step, rows) = told(vec![transition(1, TransitionKind::Opened, incident("00aa", T0, State::Firing))]);
+    step.windows = (0..2000).map(|minute| window("cart", minute, 0)).collect();
+    let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0 };
+    let error = store.commit(&commit).await.unwrap_err();
+    insta::assert_snapshot!(
+        told_to_people(&error, dir.path()),
+        @"cannot write a step to /data/sigyn.db: the disk is full; make room, or lower `store.window_retention`. Nothing was written by halves"
+    );
+    assert_eq!(store.watch_state("all").await.unwrap(), None);
+    assert_eq!(store.windows_all_since("all", 0).await.unwrap(), []);
+    // There is room again (the limit was the connection's, and a failed commit takes a new one): it goes on.
+    store.commit(&commit).await.unwrap();
+    assert_eq!(store.windows_all_since("all", 0).await.unwrap().len(), 2000);
+}
+
+/// Set for the child process of the next test: the folder of its store.
+const CHILD: &str = "SIGYN_TEST_STORE_CHILD";
+
+/// Does nothing in an ordinary run. As a child: writes one step after the other and says so, until it is killed.
+#[tokio::test]
+async fn child_that_writes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let store = Store::open(Path::new(&dir)).await.unwrap();
+    let done = store.watch_state("all").await.unwrap().map_or(-1, |state| (state.done_until - T0) / MINUTE);
+    for n in done + 1.. {
+        let (step, rows) = nth(n);
+        write(&store, &step, &rows, T0 + n).await;
+        println!("written {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing_that_it_was_told_is_written() {
+    use std::io::{BufRead, BufReader};
+    let dir = TempDir::new().unwrap();
+    for kill_after in [1, 7, 30] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::child_that_writes_until_it_is_killed", "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let written = lines.filter_map(|line| line.split_once("written ").and_then(|(_, n)| n.parse::<i64>().ok()));
+        let last = written.take(kill_after).last().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = Store::open(dir.path()).await.unwrap();
+        let done = (store.watch_state("all").await.unwrap().unwrap().done_until - T0) / MINUTE;
+        assert!(done >= last, "told {last}, found {done}");
+        store.close().await.unwrap();
+        let plain = vec![Move::Commit; usize::try_from(done + 1).unwrap()];
+        assert_eq!(content(dir.path()).await, live(&plain).await.1, "whole steps only");
+    }
+}

@@ -319,3 +319,46 @@ impl ProtoStream {
         Ok(Batch { labels, lines: self.entries.into_iter().map(line).collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn protobuf_and_json_say_the_same() {
+        let metadata = vec![ProtoPair { name: "pod".into(), value: "p".into() }];
+        let time = Some(ProtoTime { seconds: 12, nanos: 34 });
+        let entries = vec![ProtoEntry { timestamp: time, line: "a \"line\"".into(), metadata }];
+        let push = PushRequest { streams: vec![ProtoStream { labels: r#"{b="x", a="y"}"#.into(), entries }] };
+        let packed = snap::raw::Encoder::new().compress_vec(&push.encode_to_vec()).unwrap();
+        let wanted = Batch {
+            labels: vec![pair("a", "y"), pair("b", "x")],
+            lines: vec![Line { ts: 12_000_000_034, text: "a \"line\"".into(), meta: vec![pair("pod", "p")] }],
+        };
+        assert_eq!(decode("application/x-protobuf", "", &packed), Ok(vec![wanted]));
+        let json = r#"{"streams":[{"stream":{"b":"x","a":"y"},"values":[["12000000034","a \"line\"",{"pod":"p"}]]}]}"#;
+        assert_eq!(
+            decode("application/json; charset=utf-8", "", json.as_bytes()),
+            decode("application/x-protobuf", "snappy", &packed)
+        );
+    }
+
+    #[test]
+    fn broken_bodies_are_refused() {
+        for (kind, encoding, body) in [
+            ("application/json", "", "{"),
+            ("application/json", "gzip", "no gzip"),
+            ("application/json", "deflate", "{}"),
+            ("application/json", "", r#"{"streams":[{"stream":{},"values":[["1"]]}]}"#),
+            ("application/x-protobuf", "", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            ("application/x-protobuf", "gzip", ""),
+            ("", "", "{}"),
+        ] {
+            assert_eq!(decode(kind, encoding, body.as_bytes()).unwrap_err().status, 400, "{kind} {encoding} {body}");
+        }
+    }
+}

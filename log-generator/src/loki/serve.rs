@@ -96,3 +96,32 @@ fn trouble(share: f64) -> Vec<Rule> {
     let each = When::Chance(share / kinds.len() as f64);
     kinds.into_iter().map(|fault| Rule::new(fault, Endpoint::Queries, each)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn read(words: &[&str]) -> Options {
+        options(&Cli::parse_from(["serve"].iter().chain(words)).args)
+    }
+
+    #[test]
+    fn the_command_line_becomes_options() {
+        let plain = read(&[]);
+        assert_eq!(plain.listen, SocketAddr::from(([127, 0, 0, 1], 3100)));
+        assert!(plain.faults.rules.is_empty() && plain.faults.page.is_none());
+        assert!(matches!(plain.clock, Clock::System));
+        let words = ["--auth", "--any-time", "--page-cap", "--speed", "60", "--trouble", "0.5", "--max-memory", "1"];
+        let all = read(&words);
+        assert!(all.auth_enabled && all.limits.reject_older.is_none());
+        assert_eq!((all.faults.rules.len(), all.max_bytes), (5, 1 << 20));
+        assert!(matches!(all.clock, Clock::Fast { speed, .. } if speed == 60.0));
+    }
+}

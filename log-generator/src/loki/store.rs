@@ -283,3 +283,62 @@ pub(crate) fn text(labels: &[(String, String)]) -> String {
 pub(crate) fn value<'a>(labels: &'a [(String, String)], name: &str) -> Option<&'a str> {
     labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Arc<Pairs> {
+        Arc::new(normal(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()))
+    }
+
+    fn line(ts: i64, text: &str) -> Line {
+        Line { ts, text: text.to_owned(), meta: Pairs::new() }
+    }
+
+    fn held(store: &Store) -> String {
+        let streams = store.tenant("t").into_iter().flat_map(BTreeMap::values);
+        let entries = streams.flat_map(|s| &s.entries);
+        entries.map(|e| format!("{}{}", e.ts, e.line)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn time_order_then_arrival_and_each_once() {
+        let mut store = Store::new(1 << 20, true);
+        let labels = labels(&[("app", "a")]);
+        assert_eq!(store.push("t", &labels, vec![line(5, "a"), line(3, "b"), line(5, "c"), line(5, "a")]), 3);
+        assert_eq!(store.push("t", &labels, vec![line(5, "b"), line(4, "a"), line(3, "b"), line(5, "c")]), 2);
+        assert_eq!(held(&store), "3b 4a 5a 5c 5b");
+        assert_eq!(store.len(), 5);
+        let stream = store.tenant("t").unwrap().values().next().unwrap();
+        assert_eq!(
+            (stream.newest, stream.range(4, 5), stream.range(5, 9), stream.range(9, 1)),
+            (5, (1, 2), (2, 5), (5, 5))
+        );
+    }
+
+    #[test]
+    fn every_stream_has_a_service_name() {
+        for (given, wanted) in [
+            (&[][..], "{service_name=\"unknown_service\"}"),
+            (&[("job", "j"), ("app", "a")][..], "{app=\"a\", job=\"j\", service_name=\"a\"}"),
+            (&[("service_name", "s"), ("app", "a")][..], "{app=\"a\", service_name=\"s\"}"),
+            (&[("pod", "p"), ("app", "")][..], "{pod=\"p\", service_name=\"unknown_service\"}"),
+        ] {
+            assert_eq!(text(&labels(given)), wanted);
+        }
+    }
+
+    #[test]
+    fn eviction_frees_streams_too() {
+        let mut store = Store::new(20_000, true);
+        for i in 0..1000 {
+            let app = format!("app-{i}");
+            store.push("t", &labels(&[("app", app.as_str())]), vec![line(i, "x")]);
+        }
+        let streams = store.tenant("t").unwrap().len();
+        assert_eq!(streams, store.len());
+        assert!(store.bytes <= 20_000 && streams > 5 && streams < 100, "{streams} streams, {} bytes", store.bytes);
+        assert_eq!(store.evicted(), 1000 - streams as u64);
+    }
+}

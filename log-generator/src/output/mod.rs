@@ -18,17 +18,18 @@ pub use plain::Plain;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`: {source}; is the folder there, and may it be written?", path.display())]
+#[error("cannot {action} `{}`: {reason}; is the folder there, and may it be written?", path.display())]
 pub struct Error {
     action: &'static str,
     path: PathBuf,
-    source: io::Error,
+    // Not named `source`: the text has it already, and would show it twice.
+    reason: io::Error,
 }
 
 impl Error {
     fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self { action, path, source }
+        move |reason| Self { action, path, reason }
     }
 }
 
