@@ -89,6 +89,7 @@ impl<S: Source> Reader<S> {
     /// models are stored at the end.
     pub async fn run(mut self, stop: CancellationToken) -> Report {
         let mut report = Report::default();
+        self.ill = self.recall().await;
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => break,
@@ -117,6 +118,18 @@ impl<S: Source> Reader<S> {
         self.core.save(&self.watch).await;
         report.lines = self.lines;
         report
+    }
+
+    /// What was ill before a restart: it must still be said when it is well again.
+    async fn recall(&self) -> Ill {
+        let store = &self.core.store;
+        let firing = async |problem| store.internal_firing(problem, &self.watch).await.unwrap_or(false);
+        Ill {
+            failing_since: None,
+            unreachable: firing("loki_unreachable").await,
+            lag: firing("lag").await,
+            gap: firing("gap").await.then(|| self.core.clock.now()),
+        }
     }
 
     /// False when the engine has stopped.

@@ -4,5 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;
+mod child;
+mod cli;
+mod demo;
 mod docs;
+mod drain;
+mod e2e;
+mod late;
+mod leak;
+mod shop;
 mod static_binary;

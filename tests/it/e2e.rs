@@ -1,0 +1,281 @@
+//! From Loki to Slack, GitHub and the remediation log with the real binary: undisturbed, with an ill Loki, and killed
+//! again and again. All three must come to the same incidents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use log_generator::loki::{Endpoint, Fault, Faults, Loki, Rule, When};
+use serde_json::Value;
+use sigyn::app::demo::Score;
+use sigyn::app::demo::receivers::{Posted, REPO, Receivers};
+use sigyn::detect::Features;
+use sigyn::incident::{Severity, State, Transition, TransitionKind};
+use sigyn::store::{Delivery, DeliveryState, IncidentDetail, Store};
+use sigyn::time::Nanos;
+use tokio_util::sync::CancellationToken;
+
+use crate::child::until;
+use crate::shop::{Shop, shop};
+
+/// How often the third run is killed.
+const KILLS: u64 = 9;
+
+/// How a run came out.
+struct Outcome {
+    incidents: Vec<IncidentDetail>,
+    windows: BTreeMap<(String, Nanos), Seen>,
+    posted: Posted,
+    /// Keys of the remediation log.
+    log: Vec<String>,
+}
+
+/// What is stored of a window with lines.
+type Seen = (u64, Features, bool);
+
+/// A transition as far as it may depend on nothing but the lines.
+#[derive(Debug, PartialEq)]
+struct Told {
+    id: String,
+    number: u64,
+    kind: TransitionKind,
+    at: Nanos,
+    title: String,
+    severity: Severity,
+    from: Nanos,
+    to: Nanos,
+    windows: u64,
+    lines: u64,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn incidents_are_told_once_with_an_ill_loki_and_after_kill_9() {
+    let shop = shop();
+    let (well, ill, worse) = (shop.loki(), shop.loki(), shop.loki());
+    ill.set_faults(illness());
+    worse.set_faults(illness());
+    let (calm, ailing, killed) = tokio::join!(run(&well, 0), run(&ill, 0), run(&worse, KILLS));
+    assert!(ill.counters().faults >= 10, "{:?}", ill.counters());
+
+    let told = calm.told(shop.cut_off());
+    every_fault_is_told(shop, &calm);
+    every_line_is_judged_once(shop, &calm);
+    for (name, other) in [("an ill Loki", &ailing), ("kills", &killed)] {
+        assert_eq!(told, other.told(shop.cut_off()), "with {name}, other incidents");
+        assert_eq!(calm.windows, other.windows, "with {name}, other windows");
+    }
+    for (name, outcome, kills) in [("calm", &calm, 0), ("an ill Loki", &ailing, 0), ("kills", &killed, KILLS)] {
+        println!("{name}:");
+        messages_are_on_the_wire(outcome, kills);
+        issues_are_there_once(outcome);
+        the_log_has_all(outcome);
+        nothing_is_left_ill(outcome);
+    }
+}
+
+/// A bit of everything that a Loki can suffer from; the same in every run.
+fn illness() -> Faults {
+    let text = |status| Fault::Status(status, "the ingester is unwell".to_owned());
+    let once = |fault, endpoint, skip| Rule::new(fault, endpoint, When::After { skip, count: 1 });
+    let short = Duration::from_millis(100);
+    let rules = vec![
+        Rule::new(Fault::Slow(Duration::from_millis(20)), Endpoint::Queries, When::Chance(0.2)),
+        once(Fault::TooManyRequests, Endpoint::Queries, 2),
+        once(Fault::Cut(0.5), Endpoint::QueryRange, 4),
+        once(text(500), Endpoint::Queries, 9),
+        once(Fault::Reset, Endpoint::Queries, 15),
+        once(Fault::Cut(0.9), Endpoint::QueryRange, 9),
+        once(Fault::NoAnswer(short), Endpoint::Queries, 21),
+        once(text(503), Endpoint::Query, 6),
+    ];
+    Faults { seed: 5, rules, max_entries: Some(2000), ..Faults::default() }
+}
+
+/// Lets sigyn catch up and tell all, killed so many times on the way.
+async fn run(loki: &Loki, kills: u64) -> Outcome {
+    let shop = shop();
+    let receivers = Receivers::start(CancellationToken::new()).await.unwrap();
+    let place = shop
+        .place(loki)
+        .set("SIGYN__COLLECT__INTERVAL", "1s")
+        .set("SIGYN__COLLECT__EVAL_DELAY", "1s")
+        .set("SLACK_WEBHOOK_URL", receivers.slack_url())
+        .set("GITHUB_TOKEN", "t0ken")
+        .set("GITHUB_REPO", REPO)
+        .set("GITHUB_API_URL", receivers.github_url());
+    for kill in 0..kills {
+        let daemon = place.start(&["run"]);
+        // The moment of the kill is the point here; any is as good as another.
+        tokio::time::sleep(Duration::from_millis(150 + dice(kill) % 1500)).await;
+        daemon.kill();
+    }
+    let daemon = place.start(&["run"]);
+    let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
+    until("all lines judged and all messages sent", async || {
+        let done = store.watch_state("shop").await.unwrap().is_some_and(|state| state.done_until >= shop.origin);
+        let sent = store.deliveries_by_state().await.unwrap().pending == 0;
+        let ill = store.incidents(Some(State::Firing), 1000, None).await.unwrap();
+        (done && sent && !ill.iter().any(|incident| incident.watch == "sigyn")).then_some(())
+    })
+    .await;
+    store.close().await.unwrap();
+    daemon.stop().await;
+    Outcome::read(shop, &place.data(), receivers.posted()).await
+}
+
+/// SplitMix64's output function: spreads a small number over all bits.
+fn dice(n: u64) -> u64 {
+    let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
+}
+
+impl Outcome {
+    async fn read(shop: &Shop, data: &Path, posted: Posted) -> Self {
+        let store = Store::open_read_only(data).await.unwrap();
+        let mut incidents = Vec::new();
+        for incident in store.incidents(None, 1000, None).await.unwrap() {
+            incidents.push(store.incident(&incident.id).await.unwrap().unwrap());
+        }
+        let stored = store.windows_all_since("shop", 0).await.unwrap();
+        let judged = stored.into_iter().filter(|row| row.window.lines > 0 && row.window.range.end <= shop.cut_off());
+        let windows = judged.map(|row| {
+            let service = row.group.labels.get("service_name").unwrap().to_owned();
+            let seen = (row.window.lines, row.window.features, row.judgement.anomalous.is_some());
+            ((service, row.window.range.start), seen)
+        });
+        let windows = windows.collect();
+        store.close().await.unwrap();
+        let log = std::fs::read_to_string(data.join("remediation.jsonl")).unwrap();
+        // A kill may tear a line; the next attempt writes it again, whole.
+        let log = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let log = log.map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+        Self { incidents, windows, posted, log }
+    }
+
+    fn transitions(&self) -> impl Iterator<Item = &Transition> {
+        self.incidents.iter().flat_map(|detail| &detail.transitions)
+    }
+
+    fn deliveries(&self, receiver: &str) -> Vec<&Delivery> {
+        let all = self.incidents.iter().flat_map(|detail| &detail.deliveries);
+        all.filter(|delivery| delivery.receiver == receiver).collect()
+    }
+
+    fn told(&self, until: Nanos) -> Vec<Told> {
+        let of_the_shop = self.transitions().filter(|told| told.at <= until && told.incident.watch == "shop");
+        let mut told: Vec<Told> = of_the_shop
+            .map(|Transition { kind, number, at, incident }| Told {
+                id: incident.id.clone(),
+                number: *number,
+                kind: *kind,
+                at: *at,
+                title: incident.title.clone(),
+                severity: incident.severity,
+                from: incident.started_at,
+                to: incident.last_seen,
+                windows: incident.windows,
+                lines: incident.lines,
+            })
+            .collect();
+        told.sort_by(|a, b| (a.at, &a.id, a.number).cmp(&(b.at, &b.id, b.number)));
+        told
+    }
+}
+
+fn every_fault_is_told(shop: &Shop, calm: &Outcome) {
+    let told: Vec<Transition> = calm.transitions().filter(|told| told.at <= shop.cut_off()).cloned().collect();
+    let score = Score::new(&shop.truth, &told);
+    let missed: Vec<_> = score.planted.iter().filter(|planted| planted.found.is_none()).collect();
+    assert!(missed.is_empty(), "not told: {missed:?}\n{:#?}", calm.told(shop.cut_off()));
+    let alarms = score.false_alarms.iter().map(|incident| &incident.title).collect::<Vec<_>>();
+    println!("{} faults told; false alarms: {alarms:?}", score.planted.len());
+    assert!(alarms.len() <= 2, "{alarms:?}");
+}
+
+fn every_line_is_judged_once(shop: &Shop, calm: &Outcome) {
+    let mut written: BTreeMap<(String, Nanos), u64> = BTreeMap::new();
+    for (service, minute) in shop.written() {
+        *written.entry((service.to_owned(), minute)).or_default() += 1;
+    }
+    let judged: BTreeMap<_, u64> = calm.windows.iter().map(|(key, (lines, ..))| (key.clone(), *lines)).collect();
+    assert!(written.values().sum::<u64>() > 50_000);
+    assert_eq!(judged, written);
+}
+
+/// Every message at least once, doubles only after kills, and never one that is not in the store.
+fn messages_are_on_the_wire(outcome: &Outcome, kills: u64) {
+    let mut wire: BTreeMap<(String, TransitionKind), u64> = BTreeMap::new();
+    for message in &outcome.posted.messages {
+        *wire.entry(identity(message)).or_default() += 1;
+    }
+    let mut stored: BTreeMap<(String, TransitionKind), u64> = BTreeMap::new();
+    for delivery in outcome.deliveries("slack") {
+        assert_eq!(delivery.state, DeliveryState::Sent, "{delivery:?}");
+        *stored.entry((delivery.incident.clone(), delivery.kind)).or_default() += 1;
+    }
+    assert_eq!(wire.keys().collect::<Vec<_>>(), stored.keys().collect::<Vec<_>>());
+    let doubles: u64 = wire.iter().map(|(key, count)| count - stored[key]).sum();
+    println!("  {} messages, {doubles} of them doubled", outcome.posted.messages.len());
+    assert!(doubles <= kills, "{doubles} doubles after {kills} kills");
+    let transitions = outcome.transitions().count();
+    for receiver in ["slack", "github", "remediation_log"] {
+        let keys: BTreeSet<_> =
+            outcome.deliveries(receiver).iter().map(|delivery| &delivery.notification.key).cloned().collect();
+        assert_eq!(keys.len(), transitions, "one row of {receiver} for each transition");
+    }
+}
+
+/// Id of the incident and kind of the transition, as the message says them.
+fn identity(message: &Value) -> (String, TransitionKind) {
+    let text = message["text"].as_str().unwrap();
+    let head = text.lines().next().unwrap();
+    let kind = match head {
+        _ if head.contains(" RESOLVED ") => TransitionKind::Resolved,
+        _ if head.contains(" STILL ") => TransitionKind::Continued,
+        _ => TransitionKind::Opened,
+    };
+    let (_, id) = text.rsplit_once("· incident ").unwrap();
+    (id.to_owned(), kind)
+}
+
+/// GitHub shows each thing once, whatever was lost on the way: an issue for an incident, or a comment where one is open.
+fn issues_are_there_once(outcome: &Outcome) {
+    let first = |body: &Value| body.as_str().unwrap().lines().next().unwrap().to_owned();
+    let issues: Vec<String> = outcome.posted.issues.iter().map(|issue| first(&issue["body"])).collect();
+    let comments: Vec<&str> = outcome.posted.comments.iter().map(|(_, body)| body.lines().next().unwrap()).collect();
+    for delivery in outcome.deliveries("github") {
+        assert_eq!(delivery.state, DeliveryState::Sent, "{delivery:?}");
+        let issue = format!("<!-- sigyn:incident={} ", delivery.incident);
+        let comment = format!("<!-- sigyn:key={} -->", delivery.notification.key);
+        let issues = issues.iter().filter(|mark| mark.starts_with(&issue)).count();
+        let comments = comments.iter().filter(|mark| **mark == comment).count();
+        let expected = if delivery.kind == TransitionKind::Opened { issues + comments } else { comments };
+        assert_eq!(expected, 1, "{issues} issues and {comments} comments for {}", delivery.notification.key);
+    }
+    let mut open = BTreeSet::new();
+    for (issue, mark) in outcome.posted.issues.iter().zip(&issues) {
+        let (_, place) = mark.split_once(" fingerprint=").unwrap();
+        if issue["state"] == "open" {
+            assert!(open.insert(place), "two open issues of one place: {mark}");
+        }
+    }
+    let firing = outcome.incidents.iter().filter(|detail| detail.incident.state == State::Firing);
+    let firing: BTreeSet<_> = firing.map(|detail| detail.incident.group.fingerprint.to_string()).collect();
+    assert!(open.iter().all(|mark| firing.iter().any(|place| mark.starts_with(place))), "{open:?} {firing:?}");
+    println!("  {} issues, {} comments, {} open", issues.len(), comments.len(), open.len());
+}
+
+fn the_log_has_all(outcome: &Outcome) {
+    let keys: BTreeSet<&str> = outcome.log.iter().map(String::as_str).collect();
+    assert_eq!(keys.len(), outcome.log.len(), "a line of the remediation log is doubled");
+    let rows = outcome.deliveries("remediation_log");
+    assert_eq!(keys, rows.iter().map(|row| row.notification.key.as_str()).collect());
+}
+
+/// Whatever was wrong with sigyn itself is over, and that was told, too.
+fn nothing_is_left_ill(outcome: &Outcome) {
+    for detail in outcome.incidents.iter().filter(|detail| detail.incident.watch == "sigyn") {
+        assert_eq!(detail.incident.state, State::Resolved, "{:?}", detail.incident);
+    }
+}

@@ -1,0 +1,151 @@
+//! The shop's past and its faults in stand-ins for Loki, and the state of a sigyn that has learnt from it.
+//!
+//! The binary knows the wall clock only, but it catches up fast. So all is placed around `origin`, the last full half hour
+//! before now: first the past to learn from, then a stretch with faults, then ordinary traffic until long after now, so
+//! that no service falls silent while the tests run. The lines are the same at every time of day, save their time stamps.
+
+use std::ffi::OsString;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use log_generator::loki::{Limits, Loki, Options};
+use log_generator::{FaultKind, Generator, Plan, Stream, Truth};
+use sigyn::app::clock::Clock;
+use sigyn::time::{HOUR, MINUTE, Nanos, SECOND, floor};
+
+use crate::child::Place;
+
+/// Before it, sigyn learns.
+const JUDGED: Nanos = -100 * MINUTE;
+/// Up to here `sigyn once` has judged already.
+const CAUGHT_UP: Nanos = -95 * MINUTE;
+/// Length of the past.
+const PAST: Nanos = 4 * HOUR;
+/// The traffic goes on until then: 10 to 40 minutes after now.
+const END: Nanos = 40 * MINUTE;
+/// Transitions after it are of no interest: they depend on when the test runs.
+const CUT_OFF: Nanos = -MINUTE;
+
+/// What is planted: six in a quarter of an hour each, all over before [`CUT_OFF`]; then three that are hard to see.
+const FAULTS: [FaultKind; 9] = [
+    FaultKind::ErrorBurst,
+    FaultKind::NewException,
+    FaultKind::Silence,
+    FaultKind::CrashLoop,
+    FaultKind::DiskFull,
+    FaultKind::Cascade,
+    FaultKind::OddValue,
+    FaultKind::OddValue,
+    FaultKind::OddValue,
+];
+
+/// The settings of all runs.
+const SETTINGS: &str = "
+watches:
+  - name: shop
+    query: '{env=\"demo\"}'
+collect:
+  max_requests_per_minute: 100000
+";
+
+/// One shop for all tests of the process.
+pub(crate) struct Shop {
+    pub(crate) origin: Nanos,
+    pub(crate) truth: Truth,
+    lines: Vec<(Arc<Stream>, Nanos, String)>,
+    /// Name and content of the files of a data folder.
+    learnt: Vec<(OsString, Vec<u8>)>,
+}
+
+/// The shop; made once.
+pub(crate) fn shop() -> &'static Shop {
+    static SHOP: OnceLock<Shop> = OnceLock::new();
+    SHOP.get_or_init(Shop::new)
+}
+
+/// A place with the settings of all runs, but nobody to read from.
+pub(crate) fn place(loki: &str) -> Place {
+    let place = Place::new().set("LOKI_URL", loki).set("SIGYN_CONFIG", "settings.yaml");
+    place.file("settings.yaml", SETTINGS);
+    place
+}
+
+/// A stand-in that takes lines of any time.
+pub(crate) fn standin() -> Loki {
+    Loki::start(Options { limits: Limits::any_time(), ..Options::default() }).unwrap()
+}
+
+impl Shop {
+    fn new() -> Self {
+        let origin = floor(Clock::real().now(), 30 * MINUTE);
+        let span = |nanos: Nanos| Duration::from_nanos(nanos.unsigned_abs());
+        let plan = Plan {
+            seed: 11,
+            start: origin + JUDGED - PAST,
+            duration: span(END - JUDGED + PAST),
+            rate: 10.0,
+            faults: FAULTS.to_vec(),
+            first_fault_after: span(PAST + CAUGHT_UP - JUDGED),
+            // Nothing that depends on the time of day.
+            benign: false,
+            rhythm: 0.0,
+            ..Plan::default()
+        };
+        let generator = Generator::new(&plan).into_iter();
+        let lines = generator.map(|record| (record.stream, record.ts, record.line)).collect();
+        let mut shop = Self { origin, truth: plan.truth(), lines, learnt: Vec::new() };
+        let cut_off = shop.cut_off();
+        shop.truth.faults.retain(|fault| fault.end <= cut_off);
+        assert_eq!(shop.truth.faults.len(), 6);
+        shop.learn();
+        shop
+    }
+
+    /// Transitions and windows up to here are compared.
+    pub(crate) fn cut_off(&self) -> Nanos {
+        self.origin + CUT_OFF
+    }
+
+    /// A stand-in with all that a sigyn that has learnt will ask for.
+    pub(crate) fn loki(&self) -> Loki {
+        self.loki_from(self.origin + JUDGED - 10 * MINUTE)
+    }
+
+    /// A place where sigyn has learnt and has judged the first minutes.
+    pub(crate) fn place(&self, loki: &Loki) -> Place {
+        let place = place(&loki.url());
+        std::fs::create_dir(place.data()).unwrap();
+        for (name, content) in &self.learnt {
+            std::fs::write(place.data().join(name), content).unwrap();
+        }
+        place
+    }
+
+    /// How many lines each service wrote in each minute that is judged, up to the cut-off.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&'static str, Nanos)> {
+        let judged = self.origin + JUDGED..self.cut_off();
+        let lines = self.lines.iter().filter(move |(_, ts, _)| judged.contains(ts));
+        lines.map(|(stream, ts, _)| (stream.service, floor(*ts, MINUTE)))
+    }
+
+    fn loki_from(&self, from: Nanos) -> Loki {
+        let loki = standin();
+        for (stream, ts, line) in self.lines.iter().filter(|(_, ts, _)| *ts >= from) {
+            loki.push(&stream.labels(), *ts, line.as_str());
+        }
+        loki
+    }
+
+    /// Lets `sigyn once` learn and judge up to [`CAUGHT_UP`], and keeps its state.
+    fn learn(&mut self) {
+        let loki = self.loki_from(Nanos::MIN);
+        let ago = |at: Nanos| (Clock::real().now() - self.origin - at) / SECOND;
+        // Judging begins at the full minute before; half a minute keeps it clear of the border.
+        let judged = ago(JUDGED) - 30;
+        let place = place(&loki.url()).set("SIGYN__COLLECT__EVAL_DELAY", format!("{}s", ago(CAUGHT_UP)));
+        let ended = place.run(&["once", "--lookback", &format!("{}s", 4 * judged)]);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        let files = std::fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap());
+        self.learnt = files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
+    }
+}
