@@ -125,7 +125,7 @@ impl Default for DetectConfig {
             kind: Kind::Forest,
             warm_up: 60,
             history: 2880,
-            refit_every: 180,
+            refit_every: 60,
             false_alerts_per_day: 1.0,
             seed: 1,
             forget_after: Span::hours(24),
