@@ -94,7 +94,12 @@ impl Loki {
                         runs.push(TimeRange::new(middle, run.end));
                         runs.push(TimeRange::new(run.start, middle));
                     }
-                    None => grown.push((run, count - expected)),
+                    None => {
+                        grown.push((run, count - expected));
+                        // What held lines back seldom did so for one minute only: those beside it are counted too, and
+                        // so on for as long as they have grown.
+                        self.ledger.suspect_around(run);
+                    }
                 }
                 continue;
             }

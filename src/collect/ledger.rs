@@ -171,6 +171,12 @@ impl Ledger {
         self.each(range, |unit| (unit.audited, unit.doubtful) = (false, true));
     }
 
+    /// Marks the units beside `range` as to be audited, unless they are confirmed.
+    pub fn suspect_around(&mut self, range: TimeRange) {
+        let around = TimeRange::new(range.start - self.unit, range.end + self.unit);
+        self.each(around, |unit| unit.doubtful |= !unit.audited);
+    }
+
     /// The oldest stretch that is due for its routine audit: closed, at least `late_after` old at `now`, of a chosen
     /// minute (one in `every`, none for 0) or doubtful, and in a closed block, so that it can be read again. At most a
     /// minute long.
