@@ -70,7 +70,7 @@ pub const METRICS: &[Metric] = &[
     counter("sigyn_streams_evicted_total", "Label sets forgotten because there were too many to remember."),
     seconds("sigyn_lag_seconds", "From the end of what was read to now; labels: watch."),
     gauge("sigyn_coverage_ratio", Unit::Percent, "Share of the existing lines that was read, 0 to 1; labels: watch."),
-    seconds("sigyn_clock_skew_seconds", "Loki's clock minus ours."),
+    seconds("sigyn_clock_skew_seconds", "Our clock minus Loki's."),
     seconds("sigyn_shipper_delay_seconds", "Learnt time from a line's stamp to Loki; labels: watch."),
     counter("sigyn_requests_total", "Requests to Loki; labels: endpoint, outcome."),
     gauge("sigyn_learning_ratio", Unit::Percent, "Share of Loki's past that was learnt from, 0 to 1; labels: watch."),

@@ -212,6 +212,7 @@ impl App {
             }
             None => Start::Fresh { learn: true, from: options.judge_from },
         };
+        let delay = watch.eval_delay.unwrap_or(options.settings.collect.eval_delay).nanos();
         let watch_asked = watch.clone();
         let source = Loki::new(Poll {
             client: client.clone(),
@@ -231,7 +232,7 @@ impl App {
                 () = warn_when_nothing_matches(asking, watch_asked, now, name_asked) => {}
             }
         });
-        let (reader, progress) = Reader::new(Arc::clone(&name), source, self.core.clone(), options.until);
+        let (reader, progress) = Reader::new(Arc::clone(&name), source, self.core.clone(), options.until, delay);
         options.board.add(&name, progress);
         self.readers.spawn(reader.run(self.stop.clone()));
         Ok(())
@@ -247,7 +248,7 @@ async fn warn_when_nothing_matches(client: Client, watch: WatchConfig, now: Nano
 }
 
 /// Where state is kept; a dry run keeps its own, so that it does not count as told what nobody was told.
-fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
+pub(crate) fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
     let data = settings.store.data_dir.clone();
     if dry { data.join("dry-run") } else { data }
 }

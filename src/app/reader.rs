@@ -20,7 +20,7 @@ const MAX_ANSWERS: u32 = 100;
 /// A watch that could not be read for this long is an incident of sigyn itself.
 const UNREACHABLE_AFTER: Nanos = 2 * MINUTE;
 
-/// A watch that is further behind than this is an incident of sigyn itself.
+/// A watch that is further behind its `eval_delay` than this is an incident of sigyn itself.
 const LAG_AFTER: Nanos = 10 * MINUTE;
 
 /// How a gap stays reported after the last one.
@@ -54,6 +54,8 @@ pub struct Reader<S> {
     source: S,
     core: Core,
     until: Until,
+    /// How far behind it stays on purpose.
+    eval_delay: Nanos,
     progress: tokio::sync::watch::Sender<Progress>,
     ill: Ill,
     audits_failed: u32,
@@ -79,10 +81,17 @@ pub struct Report {
 }
 
 impl<S: Source> Reader<S> {
-    /// A reader, and where its progress can be seen.
-    pub fn new(watch: Arc<str>, source: S, core: Core, until: Until) -> (Self, tokio::sync::watch::Receiver<Progress>) {
+    /// A reader that stays `eval_delay` behind on purpose, and where its progress can be seen.
+    pub fn new(
+        watch: Arc<str>,
+        source: S,
+        core: Core,
+        until: Until,
+        eval_delay: Nanos,
+    ) -> (Self, tokio::sync::watch::Receiver<Progress>) {
         let (progress, seen) = tokio::sync::watch::channel(Progress::default());
-        (Self { watch, source, core, until, progress, ill: Ill::default(), audits_failed: 0, lines: 0 }, seen)
+        let ill = Ill::default();
+        (Self { watch, source, core, until, eval_delay, progress, ill, audits_failed: 0, lines: 0 }, seen)
     }
 
     /// Reads until told to stop, the end of the source or, with [`Until::CaughtUp`], the first pause or failure. The
@@ -212,12 +221,15 @@ impl<S: Source> Reader<S> {
             progress.lag_seconds = lag as f64 / 1e9;
             progress.learning = step.learning;
         });
-        self.ill.failing_since = None;
+        if let Some(since) = self.ill.failing_since.take() {
+            let seconds = (now - since) / 1_000_000_000;
+            tracing::info!(watch = %self.watch, "can be read again after {seconds} s; goes on where it was");
+        }
         if std::mem::take(&mut self.ill.unreachable) {
             self.core.report("loki_unreachable", &self.watch, false, "Loki can be read again".to_owned()).await;
         }
         // In simulated time the reader is as far behind as it would be in real time, not more.
-        let limit = (LAG_AFTER as f64 * self.core.clock.speed()) as Nanos;
+        let limit = (LAG_AFTER as f64 * self.core.clock.speed()) as Nanos + self.eval_delay;
         // Who reads once begins in the past on purpose.
         let tells = purpose == Purpose::Judge && self.until == Until::Stopped;
         if tells && (lag > limit) != self.ill.lag && !(limit / 2..=limit).contains(&lag) {

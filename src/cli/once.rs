@@ -13,7 +13,7 @@ use crate::app::board::Board;
 use crate::app::clock::Clock;
 use crate::app::core::Observer;
 use crate::app::reader::{Report, Until};
-use crate::app::{App, Options};
+use crate::app::{App, Options, data_dir};
 use crate::config::Settings;
 use crate::store::Store;
 use crate::telemetry::start_log;
@@ -97,7 +97,7 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
     let judged = lookback.0 / JUDGED_PART;
     settings.collect.learn_lookback = Span(lookback.0 - judged);
     let from = now.saturating_sub(Span(judged).nanos());
-    let folder = &settings.store.data_dir;
+    let folder = &data_dir(settings, args.dry_run);
     // Only asks whether there is state: opening it for good comes later.
     let stored = match Store::open_read_only(folder).await {
         Ok(store) => {

@@ -81,6 +81,7 @@ impl Loki {
 
     /// Counts a run of units; when it has grown, searches in halves for the units that have. Confirms the others.
     async fn check(&mut self, run: TimeRange) -> Result<Vec<(TimeRange, u64)>, Stop> {
+        let settled = self.settled();
         let mut grown = Vec::new();
         let mut runs = vec![run];
         while let Some(run) = runs.pop() {
@@ -93,7 +94,12 @@ impl Loki {
                         runs.push(TimeRange::new(middle, run.end));
                         runs.push(TimeRange::new(run.start, middle));
                     }
-                    None => grown.push((run, count - expected)),
+                    None => {
+                        grown.push((run, count - expected));
+                        // What held lines back seldom did so for one minute only: those beside it are counted too, and
+                        // so on for as long as they have grown.
+                        self.ledger.suspect_around(run);
+                    }
                 }
                 continue;
             }
@@ -104,10 +110,16 @@ impl Loki {
                 tracing::warn!(watch = %self.reader.watch, start = run.start, end = run.end, count, expected,
                     "Loki has fewer lines than were read: retention or a deletion");
             }
-            self.ledger.confirm(run);
+            self.ledger.confirm(run, settled);
             self.note_late(0, count);
         }
         Ok(grown)
+    }
+
+    /// Until here counts are final: what is asked for when an incident opens is often younger, and its late lines are
+    /// still on their way.
+    fn settled(&self) -> Nanos {
+        self.reader.now() - self.set.late_after
     }
 
     fn amend_of(&self, asked: TimeRange, range: TimeRange, grown: Vec<(TimeRange, u64)>) -> Amend {
@@ -138,7 +150,8 @@ impl Loki {
         if batch.gaps.is_empty() {
             batch.coverage.known = Known::Audited;
         }
-        self.ledger.amended(range, batch.entries().map(|entry| entry.ts));
+        let settled = self.settled();
+        self.ledger.amended(range, batch.entries().map(|entry| entry.ts), settled);
         for gap in &batch.gaps {
             self.ledger.missing(gap.range, gap.lines);
         }
@@ -148,11 +161,12 @@ impl Loki {
 
     /// The range is too large to be held in one batch: its late lines become a gap, what was read of it stays.
     fn too_many(&mut self, amend: Amend) -> Batch {
+        let settled = self.settled();
         let mut batch = Batch::new(Arc::clone(&self.reader.watch), amend.asked, Purpose::Confirm);
         for (range, late) in amend.grown {
             add_gap(&mut batch, Gap { range, lines: Some(late), reason: GapReason::TooMany });
             self.ledger.missing(range, Some(late));
-            self.ledger.confirm(range);
+            self.ledger.confirm(range, settled);
             self.note_late(late, self.ledger.expected(range));
         }
         let (seen, missing) = self.ledger.totals(amend.asked);

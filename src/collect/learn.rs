@@ -11,7 +11,7 @@ use crate::collect::loki::{Loki, coverage};
 use crate::collect::page::mix;
 use crate::collect::read::{Stop, Tally};
 use crate::collect::{Batch, Known, Purpose};
-use crate::time::{HOUR, MINUTE, Nanos, Span, TimeRange};
+use crate::time::{MINUTE, Nanos, Span, TimeRange};
 
 /// Learning in progress.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ impl Loki {
         let tenth = (share * 10.0) as u32;
         if tenth > learning.told {
             learning.told = tenth;
-            let lookback = Span::hours((learning.range.len() / HOUR).unsigned_abs());
+            let lookback = Span::minutes((learning.range.len() / MINUTE).unsigned_abs());
             tracing::info!(watch = %self.reader.watch, "learning from {lookback}: {:.0} %", share * 100.0);
         }
     }

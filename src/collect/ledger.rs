@@ -139,8 +139,9 @@ impl Ledger {
         (self.since, self.position) = (position, position);
     }
 
-    /// Replaces the counts of whole units in `range` by what was read again; they count as confirmed.
-    pub fn amended(&mut self, range: TimeRange, stamps: impl Iterator<Item = Nanos>) {
+    /// Replaces the counts of whole units in `range` by what was read again; those that end by `settled` count as
+    /// confirmed, the others may grow still.
+    pub fn amended(&mut self, range: TimeRange, stamps: impl Iterator<Item = Nanos>, settled: Nanos) {
         let mut counts: BTreeMap<Nanos, u64> = BTreeMap::new();
         for ts in stamps {
             *counts.entry(floor(ts, self.unit)).or_default() += 1;
@@ -149,19 +150,31 @@ impl Ledger {
         for (start, known) in self.units.range_mut(range.start..range.end) {
             if start + unit <= range.end {
                 let lines = counts.get(start).copied().unwrap_or(0);
-                *known = Unit { lines, missing: 0, audited: true, doubtful: false };
+                let audited = start + unit <= settled;
+                *known = Unit { lines, missing: 0, audited, doubtful: !audited };
             }
         }
     }
 
-    /// Marks the units in `range` as confirmed.
-    pub fn confirm(&mut self, range: TimeRange) {
-        self.each(range, |unit| (unit.audited, unit.doubtful) = (true, false));
+    /// Marks the units in `range` as confirmed when they end by `settled`. A younger one may grow still: a count of it
+    /// says what is there now, and it is to be audited once more when it is old enough.
+    pub fn confirm(&mut self, range: TimeRange, settled: Nanos) {
+        let length = self.unit;
+        for (start, unit) in self.units.range_mut(floor(range.start, length)..range.end) {
+            unit.audited = start + length <= settled;
+            unit.doubtful = !unit.audited;
+        }
     }
 
     /// Marks the units in `range` as to be audited.
     pub fn doubt(&mut self, range: TimeRange) {
         self.each(range, |unit| (unit.audited, unit.doubtful) = (false, true));
+    }
+
+    /// Marks the units beside `range` as to be audited, unless they are confirmed.
+    pub fn suspect_around(&mut self, range: TimeRange) {
+        let around = TimeRange::new(range.start - self.unit, range.end + self.unit);
+        self.each(around, |unit| unit.doubtful |= !unit.audited);
     }
 
     /// The oldest stretch that is due for its routine audit: closed, at least `late_after` old at `now`, of a chosen
@@ -310,12 +323,24 @@ mod tests {
         assert_eq!(ledger.due(2 * MINUTE, late, 1), Some(minutes(0, 1)));
         assert_eq!(ledger.due(2 * MINUTE - 1, late, 1), None);
         assert_eq!(ledger.due(20 * MINUTE, late, 0), None, "audits only on demand");
-        ledger.confirm(minutes(0, 5));
+        ledger.confirm(minutes(0, 5), 20 * MINUTE);
         assert_eq!(ledger.due(20 * MINUTE, late, 1), None, "minute 5 lies in a window that is still open");
         ledger.delivered(minutes(8, 10), std::iter::empty());
         assert_eq!(ledger.due(20 * MINUTE, late, 1), Some(minutes(5, 6)));
         ledger.doubt(minutes(1, 2));
         assert_eq!(ledger.due(20 * MINUTE, late, 0), Some(minutes(1, 2)));
+    }
+
+    #[test]
+    fn a_count_of_a_young_minute_is_not_the_last_word() {
+        let mut ledger = filled(None, 3);
+        ledger.confirm(minutes(0, 3), 2 * MINUTE);
+        assert_eq!(ledger.due(4 * MINUTE - 1, MINUTE, 0), None);
+        assert_eq!(ledger.due(4 * MINUTE, MINUTE, 0), Some(minutes(2, 3)), "it ends after what was settled");
+        ledger.amended(minutes(2, 3), [2 * MINUTE; 2].into_iter(), 2 * MINUTE);
+        assert_eq!((ledger.due(4 * MINUTE, MINUTE, 0), ledger.expected(minutes(2, 3))), (Some(minutes(2, 3)), 2));
+        ledger.amended(minutes(2, 3), [2 * MINUTE; 3].into_iter(), 3 * MINUTE);
+        assert_eq!(ledger.due(HOUR, MINUTE, 0), None);
     }
 
     #[test]
@@ -353,7 +378,7 @@ mod tests {
     fn amending_replaces_whole_units() {
         let mut ledger = filled(None, 3);
         ledger.missing(minutes(1, 2), Some(9));
-        ledger.amended(minutes(1, 2), [MINUTE, MINUTE + 1].into_iter());
+        ledger.amended(minutes(1, 2), [MINUTE, MINUTE + 1].into_iter(), 2 * MINUTE);
         assert_eq!(ledger.totals(minutes(0, 3)), (4, 0));
         assert_eq!(ledger.unconfirmed(minutes(0, 3)), [minutes(0, 1), minutes(2, 3)]);
     }

@@ -361,6 +361,44 @@ async fn an_audit_on_demand_confirms_or_amends() {
 }
 
 #[tokio::test]
+async fn a_count_on_demand_of_a_minute_just_closed_is_not_the_last() {
+    let mut rig = Rig::at_t0(stand_in(|_| {}), CollectConfig { audit_every: 0, ..collect() });
+    let mut written = push_seconds(&rig, 300);
+    // The shipper hangs, so the minute looks quiet, and an incident wants to be sure of it.
+    rig.set(T0 + 5 * MINUTE + 20 * SECOND);
+    rig.drain().await;
+    let young = TimeRange::new(T0 + 4 * MINUTE, T0 + 5 * MINUTE);
+    let batch = rig.poller.audit(young).await.unwrap();
+    assert_eq!((batch.purpose, batch.coverage.known), (Purpose::Confirm, Known::Audited));
+    // What it held back comes after the count.
+    rig.loki.push(STREAMS[1], young.start + 5, "late");
+    written.insert("late".to_owned(), young.start + 5);
+    rig.set(T0 + 7 * MINUTE);
+    rig.drain().await;
+    rig.model.check(&written, "");
+    assert_eq!(rig.model.amended, 1);
+}
+
+#[tokio::test]
+async fn one_minute_that_grew_leads_to_all_of_the_same_delay() {
+    let mut rig = Rig::at_t0(stand_in(|_| {}), CollectConfig { audit_every: 0, ..collect() });
+    let mut written = push_seconds(&rig, 600);
+    rig.set(T0 + 10 * MINUTE + 15 * SECOND);
+    rig.drain().await;
+    for minute in 2..7 {
+        let (ts, text) = (T0 + minute * MINUTE + 5, format!("late {minute}"));
+        rig.loki.push(STREAMS[1], ts, text.clone());
+        written.insert(text, ts);
+    }
+    rig.set(T0 + 12 * MINUTE);
+    let fourth = TimeRange::new(T0 + 4 * MINUTE, T0 + 5 * MINUTE);
+    let batch = rig.poller.audit(fourth).await.unwrap();
+    rig.model.take(&batch);
+    rig.drain().await;
+    rig.model.check(&written, "");
+}
+
+#[tokio::test]
 async fn what_is_too_old_is_counted_and_left_out() {
     let mut rig = Rig::at_t0(stand_in(|_| {}), CollectConfig { max_lag: Span::minutes(90), ..collect() });
     push_seconds(&rig, 300);
