@@ -135,6 +135,27 @@ fn lines_before_the_start_are_history() {
 }
 
 #[test]
+fn a_group_begins_with_its_first_line() {
+    let lines = traffic(100, 0..0, &[1, 0, 3, 2]);
+    let early = START - 60 * MINUTE;
+    for cuts in [vec![early, START + 100 * MINUTE], vec![early, START, START + 100 * MINUTE]] {
+        let mut engine = Engine::new(&options("1m"));
+        let rows: Vec<_> = cuts
+            .windows(2)
+            .flat_map(|cut| {
+                engine.step(batch(&lines, TimeRange::new(cut[0], cut[1]), Purpose::Learn, Known::Paged));
+                engine.snapshots("all")
+            })
+            .collect();
+        assert!(rows.iter().all(|snapshot| snapshot.until <= START + 100 * MINUTE));
+        let quiet: Vec<Line> = lines.iter().filter(|line| line.service == "auth").cloned().collect();
+        let next: Vec<Line> = quiet.iter().map(|line| Line { ts: line.ts + 100 * MINUTE, ..line.clone() }).collect();
+        let told = run(&mut engine, &next, &[START + 100 * MINUTE, START + 105 * MINUTE], Known::Audited);
+        assert_eq!(told.len(), 1, "the hour before the first line taught silence: {told:#?}");
+    }
+}
+
+#[test]
 fn a_silent_service_is_found_and_a_gap_is_not_silence() {
     let lines = traffic(100, 0..0, &[1, 0, 3, 2]);
     let quiet: Vec<Line> =

@@ -150,7 +150,8 @@ impl Watch {
             self.skip(batch, out);
             return;
         }
-        let mut groups = self.groups_of(batch);
+        // A group begins with its first line: before it there was nothing that could have been silent.
+        let mut groups: Vec<Option<usize>> = vec![None; batch.streams.len()];
         let mut border = self.next_border();
         for entry in batch.entries() {
             if entry.ts < self.done_until {
@@ -158,11 +159,15 @@ impl Watch {
             }
             if entry.ts >= border {
                 if self.pass_until(entry.ts, known, out) {
-                    groups = self.groups_of(batch);
+                    groups.fill(None);
                 }
                 border = self.next_border();
             }
-            let Some(state) = groups.get(entry.stream).and_then(|index| self.groups.get_mut(*index)) else { continue };
+            let (Some(slot), Some(stream)) = (groups.get_mut(entry.stream), batch.streams.get(entry.stream)) else {
+                continue;
+            };
+            let index = *slot.get_or_insert_with(|| self.group_of(stream));
+            let Some(state) = self.groups.get_mut(index) else { continue };
             if let Some(window) = state.add(&entry, known) {
                 match self.purpose {
                     Purpose::Learn => state.study(&window),
