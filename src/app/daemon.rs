@@ -150,6 +150,8 @@ impl Daemon {
             observer: None,
             board: board.clone(),
         };
+        // The watches of the settings before are no more.
+        board.set(Some("starting".to_owned()));
         let start = App::start(options, stop.clone());
         tokio::pin!(start);
         let app = tokio::select! {

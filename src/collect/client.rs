@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::collect::config::LokiConfig;
-use crate::collect::wire::{self, Reply, Wire};
 pub use crate::collect::wire::{ClientError, Kind, Scope};
+use crate::collect::wire::{Reply, Wire};
 use crate::collect::{Batch, Level, Stream};
 use crate::labels::Labels;
 use crate::time::{Nanos, SECOND, TimeRange};
@@ -110,7 +110,7 @@ impl Client {
             Ok(()) => Ok(Page { lines: into.len() - before, bytes, date }),
             Err(error) => {
                 into.truncate(before);
-                let begins = wire::quote(body.as_bytes());
+                let begins = self.wire.quote(body.as_bytes());
                 Err(self.bad_answer(ask.scope, QUERY_RANGE, &format_args!("{error}, in `{begins}`")))
             }
         }
@@ -178,7 +178,7 @@ impl Client {
         if (200..300).contains(&reply.status) {
             return Ok(reply);
         }
-        let quote = wire::quote(&reply.body);
+        let quote = self.wire.quote(&reply.body);
         let (kind, hint) = classify(reply.status, &quote);
         let status = reqwest::StatusCode::from_u16(reply.status).map_or(reply.status.to_string(), |s| s.to_string());
         let to = reply.location.map(|url| format!(" (to {})", without_credentials(&url))).unwrap_or_default();
@@ -193,7 +193,7 @@ impl Client {
         reply: Reply,
     ) -> Result<T, ClientError> {
         serde_json::from_slice(&reply.body).map_err(|error| {
-            let begins = wire::quote(&reply.body);
+            let begins = self.wire.quote(&reply.body);
             self.bad_answer(scope, path, &format_args!("{error}, in `{begins}`"))
         })
     }

@@ -72,7 +72,10 @@ pub async fn choose(client: &Client, org_id: Option<&str>, now: Nanos) -> Result
 pub fn cover(series: &[Labels], org_id: Option<&str>) -> Choice {
     let mut choice = Choice { watches: Vec::new(), told: Vec::new() };
     if series.is_empty() {
-        choice.told.push("Loki has no streams yet; watching what will have service_name or job".to_owned());
+        choice.told.push(
+            "Loki has no streams yet, or loki.org_id is mistyped; watching what will have service_name or job"
+                .to_owned(),
+        );
     }
     let mut left: Vec<&Labels> = series.iter().collect();
     let mut taken: Vec<String> = Vec::new();

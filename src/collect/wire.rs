@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, 
 use url::Url;
 
 use crate::collect::config::LokiConfig;
-use crate::secret::Secret;
+use crate::secret::{MASK, Secret};
 use crate::time::Nanos;
 
 /// At most this many bytes of an answer are read. Loki's own bound is 4 MiB a page (`loki.md` §0, point 2); operators raise it.
@@ -124,10 +124,10 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// The start of a body, for a message: one line, at most 200 characters.
-pub(super) fn quote(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..body.len().min(4 * QUOTED)).unwrap_or_default());
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
+/// Whether what follows is the secret of an `Authorization` header.
+fn is_scheme(word: &str) -> bool {
+    let word = word.rsplit([':', '"', '=']).next().unwrap_or_default();
+    word.eq_ignore_ascii_case("basic") || word.eq_ignore_ascii_case("bearer")
 }
 
 /// A connection pool to one Loki.
@@ -256,6 +256,30 @@ impl Wire {
                 None => request,
             },
         })
+    }
+
+    /// The start of a body, for a message: one line, at most 200 characters, without what a proxy may echo of our secrets.
+    pub(super) fn quote(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body.get(..body.len().min(4 * QUOTED)).unwrap_or_default());
+        let mut after_scheme = false;
+        let words = text.split_whitespace().map(|word| {
+            let hidden = std::mem::replace(&mut after_scheme, is_scheme(word));
+            if hidden { MASK.to_owned() } else { self.hide(word) }
+        });
+        words.collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
+    }
+
+    fn hide(&self, word: &str) -> String {
+        let (value, file) = match &self.auth {
+            Auth::None => (&None, &None),
+            Auth::Basic { password, file, .. } => (password, file),
+            Auth::Bearer { token, file } => (token, file),
+        };
+        let own = Secret::read(value.as_ref(), file.as_deref()).ok().flatten();
+        let headers =
+            self.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        let secrets = own.as_ref().map(Secret::expose).into_iter().chain(headers).filter(|secret| secret.len() >= 4);
+        secrets.fold(word.to_owned(), |word, secret| word.replace(secret, MASK))
     }
 
     /// An error about this request, in the form all of them have: on whose behalf, what, on what, what came back.

@@ -16,6 +16,9 @@ fn seen(place: &Place, ended: &Ended) -> String {
     let text = text.replace(place.folder().to_str().unwrap(), "[folder]");
     let time = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").unwrap();
     let port = regex::Regex::new(r"127\.0\.0\.1:\d+").unwrap();
+    // How long it took and what it used is another matter.
+    let used = regex::Regex::new(r"(?m)^\S+ s, \S+ lines/s, peak memory .*\n").unwrap();
+    let text = used.replace_all(&text, "");
     port.replace_all(&time.replace_all(&text, "[time]"), "127.0.0.1:[port]").into_owned()
 }
 
@@ -42,53 +45,110 @@ fn all_mistakes_in_a_file_at_once() {
         "detect:\n  window: 1 parsec\ncollect:\n  interval: -5s\nlokki: {}\nloki:\n  urll: http://x\n",
     );
     let ended = place.run(&["check"]);
-    insta::assert_snapshot!(seen(&place, &ended), @"");
+    insta::assert_snapshot!(seen(&place, &ended), @"
+    sigyn: 4 mistakes in the settings:
+      sigyn.yaml:2:11: detect.window: `1 parsec` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)
+      sigyn.yaml:4:13: collect.interval: `-5s` is no duration; write it like 30s, 5m, 1h30m or 7d
+      sigyn.yaml:5:1: lokki: no such key; did you mean `loki`?
+      sigyn.yaml:7:3: loki.urll: no such key; did you mean `url`?
+    exit 2
+    ");
     assert_eq!(seen(&place, &place.run(&["once"])), seen(&place, &ended));
 }
 
 #[test]
 fn a_mistake_in_the_environment() {
     let place = Place::new().set("SIGYN__COLLECT__INTERVALL", "1s").set("WINDOW_SIZE", "none");
-    insta::assert_snapshot!(seen(&place, &place.run(&["check"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["check"])), @"
+    sigyn: 2 mistakes in the settings:
+      SIGYN__COLLECT__INTERVALL: collect.intervall: no such key; did you mean `interval`?
+      WINDOW_SIZE: detect.window: `none` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)
+    exit 2
+    ");
 }
 
 #[test]
 fn a_settings_file_that_is_not_there() {
     let place = Place::new();
-    insta::assert_snapshot!(seen(&place, &place.run(&["once", "--config", "none.yaml"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once", "--config", "none.yaml"])), @"
+    sigyn: 1 mistake in the settings:
+      none.yaml: cannot be read: No such file or directory (os error 2); it must exist and be readable by sigyn's user
+    exit 2
+    ");
 }
 
 #[test]
 fn wrong_usage() {
     let place = Place::new();
-    insta::assert_snapshot!(seen(&place, &place.run(&["once", "--outputt", "json"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once", "--outputt", "json"])), @"
+    error: unexpected argument '--outputt' found
+
+      tip: a similar argument exists: '--output'
+
+    Usage: sigyn once --output <FORMAT>
+
+    For more information, try '--help'.
+    exit 2
+    ");
 }
 
 #[test]
 fn good_settings() {
     let place = Place::new();
-    insta::assert_snapshot!(seen(&place, &place.run(&["check"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["check"])), @"
+    settings are good; no watches, so all streams are watched
+    sigyn: built-in settings, as no file is named and there is no ./sigyn.yaml
+    sigyn: note: neither Slack nor GitHub is set: incidents go to the remediation log only
+    exit 0
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loki_that_cannot_be_reached() {
     let place = place(&closed().await);
-    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"
+    no state in [folder]/data: learning from [time] to [time], judging what is newer
+    0 lines in 0 windows: 0 anomalies, 0 incidents
+    sigyn: settings from settings.yaml
+    sigyn: note: neither Slack nor GitHub is set: incidents go to the remediation log only
+    sigyn: watch `shop`: http://127.0.0.1:[port]/loki/api/v1/query cannot be reached (tcp connect error: Connection refused (os error 111)); check loki.url and that Loki listens there
+    exit 1
+    ");
     let place = Place::new().set("LOKI_URL", closed().await);
-    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"
+    no state in [folder]/data: learning from [time] to [time], judging what is newer
+    sigyn: built-in settings, as no file is named and there is no ./sigyn.yaml
+    sigyn: note: neither Slack nor GitHub is set: incidents go to the remediation log only
+    sigyn: watch `all`: http://127.0.0.1:[port]/loki/api/v1/series cannot be reached (tcp connect error: Connection refused (os error 111)); check loki.url and that Loki listens there
+    exit 1
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loki_that_lets_nobody_in() {
     let place = place(&refusing().await).set("SIGYN__LOKI__BEARER_TOKEN", "wrong");
-    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @r#"
+    no state in [folder]/data: learning from [time] to [time], judging what is newer
+    0 lines in 0 windows: 0 anomalies, 0 incidents
+    sigyn: settings from settings.yaml
+    sigyn: note: neither Slack nor GitHub is set: incidents go to the remediation log only
+    sigyn: watch `shop`: http://127.0.0.1:[port]/loki/api/v1/query answered 401 Unauthorized: `{"message": "Bad credentials"}`; set loki.username and loki.password, or loki.bearer_token
+    exit 1
+    "#);
 }
 
 #[test]
 fn a_loki_with_tenants() {
     let loki = Loki::start(Options { auth_enabled: true, ..Options::default() }).unwrap();
     let place = place(&loki.url());
-    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"");
+    insta::assert_snapshot!(seen(&place, &place.run(&["once"])), @"
+    no state in [folder]/data: learning from [time] to [time], judging what is newer
+    0 lines in 0 windows: 0 anomalies, 0 incidents
+    sigyn: settings from settings.yaml
+    sigyn: note: neither Slack nor GitHub is set: incidents go to the remediation log only
+    sigyn: watch `shop`: http://127.0.0.1:[port]/loki/api/v1/query answered 401 Unauthorized: `no org id`; set loki.org_id, or org_id of the watch: this Loki has tenants
+    exit 1
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +164,7 @@ async fn a_github_that_lets_nobody_in() {
     let said = seen(&place, &ended);
     let key = regex::Regex::new(r"key=\S+").unwrap();
     let line = said.lines().find(|line| line.contains("is given up")).unwrap_or(&said);
-    insta::assert_snapshot!(key.replace(line, "key=[key]"), @"");
+    insta::assert_snapshot!(key.replace(line, "key=[key]"), @r#"[time] ERROR sigyn::notify::outbox: a message is given up receiver="github" key=[key] error="reading the repository on acme/shop: GitHub answered 401 \"Bad credentials\"; the token is wrong, revoked or expired: set GITHUB_TOKEN or notify.github.token_file; a fine-grained token needs \"Issues: read and write\" and \"Metadata: read\" on it, a classic one the scope `repo`""#);
     // What was found is found, and the rest of the world was told.
     assert_eq!(ended.code, Some(0));
 }

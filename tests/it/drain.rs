@@ -31,7 +31,8 @@ async fn it_stops_in_time_while_loki_gives_no_answer() {
     let loki = standin();
     let hang = Fault::NoAnswer(Duration::from_secs(60));
     loki.set_faults(Faults::rule(hang, Endpoint::Any, When::Always));
-    let daemon = place(&loki.url()).start(&["run"]);
+    let place = place(&loki.url());
+    let daemon = place.start(&["run"]);
     until("a request", async || (loki.counters().faults > 0).then_some(())).await;
     daemon.stop().await;
 }
@@ -99,7 +100,8 @@ async fn good_settings_are_taken_over_and_bad_ones_change_nothing() {
 async fn probes_say_how_it_is() {
     let loki = standin();
     loki.set_faults(Faults::rule(Fault::Status(503, "warming up".to_owned()), Endpoint::Any, When::Always));
-    let mut daemon = place(&loki.url()).start(&["run"]);
+    let place = place(&loki.url());
+    let mut daemon = place.start(&["run"]);
     until("the failure in /readyz", async || {
         let (status, body) = daemon.get("/readyz").await;
         assert_eq!(status, 503, "{body}");
