@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use log_generator::loki::{Endpoint, Fault, Faults, Loki, Rule, When};
 use serde_json::Value;
 use sigyn::app::demo::Score;
@@ -13,6 +16,7 @@ use sigyn::detect::Features;
 use sigyn::incident::{Severity, State, Transition, TransitionKind};
 use sigyn::store::{Delivery, DeliveryState, IncidentDetail, Store};
 use sigyn::time::Nanos;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::until;
@@ -53,7 +57,7 @@ async fn incidents_are_told_once_with_an_ill_loki_and_after_kill_9() {
     let shop = shop();
     let (well, ill, worse) = (shop.loki(), shop.loki(), shop.loki());
     ill.set_faults(illness());
-    worse.set_faults(illness());
+    worse.set_faults(slower(illness()));
     let (calm, ailing, killed) = tokio::join!(run(&well, 0), run(&ill, 0), run(&worse, KILLS));
     assert!(ill.counters().faults >= 10, "{:?}", ill.counters());
 
@@ -91,24 +95,70 @@ fn illness() -> Faults {
     Faults { seed: 5, rules, max_entries: Some(2000), ..Faults::default() }
 }
 
+/// So slow that reading takes some seconds and kills find it at work.
+fn slower(mut faults: Faults) -> Faults {
+    faults.rules[0] = Rule::new(Fault::Slow(Duration::from_millis(60)), Endpoint::Queries, When::Always);
+    faults
+}
+
+/// Passes requests on at once and the answers late: what is killed meanwhile has told, and does not know.
+async fn late_answers(to: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // An error means that another test has installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let pass = async move |request: Request| {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let mut asked = client.request(parts.method, format!("{to}{}", parts.uri)).body(body);
+        if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
+            asked = asked.header(CONTENT_TYPE, kind);
+        }
+        // On a task of its own: it goes on when whoever asked is gone.
+        let answer = tokio::spawn(async move {
+            let answer = asked.send().await.unwrap();
+            (answer.status(), answer.bytes().await.unwrap())
+        });
+        let (status, body) = answer.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        (status, [(CONTENT_TYPE, "application/json")], body)
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(pass)).await });
+    url
+}
+
 /// Lets sigyn catch up and tell all, killed so many times on the way.
 async fn run(loki: &Loki, kills: u64) -> Outcome {
     let shop = shop();
     let receivers = Receivers::start(CancellationToken::new()).await.unwrap();
+    let (mut slack, mut github) = (receivers.slack_url(), receivers.github_url());
+    if kills > 0 {
+        let base = slack.strip_suffix("/slack").unwrap().to_owned();
+        let late = late_answers(base.clone()).await;
+        (slack, github) = (slack.replace(&base, &late), github.replace(&base, &late));
+    }
     let place = shop
         .place(loki)
         .set("SIGYN__COLLECT__INTERVAL", "1s")
         .set("SIGYN__COLLECT__EVAL_DELAY", "1s")
-        .set("SLACK_WEBHOOK_URL", receivers.slack_url())
+        .set("SLACK_WEBHOOK_URL", slack)
         .set("GITHUB_TOKEN", "t0ken")
         .set("GITHUB_REPO", REPO)
-        .set("GITHUB_API_URL", receivers.github_url());
+        .set("GITHUB_API_URL", github);
+    let mut while_reading = 0;
     for kill in 0..kills {
         let daemon = place.start(&["run"]);
         // The moment of the kill is the point here; any is as good as another.
-        tokio::time::sleep(Duration::from_millis(150 + dice(kill) % 1500)).await;
+        tokio::time::sleep(Duration::from_millis(200 + dice(kill) % 1200)).await;
         daemon.kill();
+        let store = Store::open_read_only(&place.data()).await.unwrap();
+        let state = store.watch_state("shop").await.unwrap().unwrap();
+        while_reading += u32::from(state.done_until < shop.origin);
+        store.close().await.unwrap();
     }
+    println!("{kills} kills, {while_reading} of them before all was judged");
+    assert!(kills == 0 || while_reading > 0, "no kill interrupted the reading");
     let daemon = place.start(&["run"]);
     let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
     until("all lines judged and all messages sent", async || {
