@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::board::Board;
 use self::clock::Clock;
 use self::core::{Core, EngineHandle, Observer};
-use self::reader::{Reader, Report, Until};
+use self::reader::{Job, Mark, Reader, Report, Until};
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::collect::loki::{Loki, Options as Poll, Start};
@@ -35,7 +35,7 @@ use crate::notify::pace::{Limits, Quota};
 use crate::notify::receiver::{Rate, Show};
 use crate::notify::{client as http_client, heartbeat};
 use crate::remediate::{self, Outlet};
-use crate::store::Store;
+use crate::store::{Store, WatchState};
 use crate::time::{MINUTE, Nanos, floor};
 
 /// sigyn's own account space, until there are several.
@@ -204,7 +204,8 @@ impl App {
 
     async fn spawn_reader(&mut self, options: &Options, client: &Client, watch: WatchConfig) -> Result<()> {
         let name: Arc<str> = watch.name.as_str().into();
-        let start = match self.core.store.watch_state(&name).await? {
+        let mark = watches::mark(&options.settings, &watch);
+        let start = match stored(&self.core.store, &name, &mark).await? {
             Some(state) => {
                 tracing::info!(watch = %name, from = %crate::time::rfc3339(state.done_until), "goes on where it was");
                 let position = floor(state.done_until, MINUTE);
@@ -232,7 +233,8 @@ impl App {
                 () = warn_when_nothing_matches(asking, watch_asked, now, name_asked) => {}
             }
         });
-        let (reader, progress) = Reader::new(Arc::clone(&name), source, self.core.clone(), options.until, delay);
+        let job = Job { watch: Arc::clone(&name), mark, until: options.until, eval_delay: delay };
+        let (reader, progress) = Reader::new(job, source, self.core.clone());
         options.board.add(&name, progress);
         self.readers.spawn(reader.run(self.stop.clone()));
         Ok(())
@@ -281,14 +283,24 @@ async fn build_core(
         observer: options.observer.clone(),
     };
     for watch in watches {
-        restore(&core, &watch.name.as_str().into()).await?;
+        restore(&core, &watch.name.as_str().into(), &watches::mark(settings, watch)).await?;
     }
     Ok(core)
 }
 
+/// What is stored of a watch, when it was asked for the same: with another query or tenant it starts afresh.
+async fn stored(store: &Store, watch: &Arc<str>, mark: &Mark) -> Result<Option<WatchState>> {
+    let Some(state) = store.watch_state(watch).await? else { return Ok(None) };
+    let Some(source_state) = mark.strip(state.source_state.as_deref()) else {
+        tracing::warn!(%watch, "the query or the org_id is another than before: it learns anew");
+        return Ok(None);
+    };
+    Ok(Some(WatchState { source_state, ..state }))
+}
+
 /// Puts a watch of the engine back to where its last commit left it.
-async fn restore(core: &Core, watch: &Arc<str>) -> Result<()> {
-    let Some(state) = core.store.watch_state(watch).await? else { return Ok(()) };
+async fn restore(core: &Core, watch: &Arc<str>, mark: &Mark) -> Result<()> {
+    let Some(state) = stored(&core.store, watch, mark).await? else { return Ok(()) };
     let snapshots = core.store.snapshots(watch).await?;
     let recent = state.done_until.saturating_sub(REMEMBER);
     let oldest = snapshots.iter().map(|snapshot| snapshot.until).fold(recent, Nanos::min);

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::core::Core;
 use crate::collect::{Batch, Coverage, Known, Next, Purpose, Source, SourceError};
 use crate::engine::{Input, Step};
+use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::time::{MINUTE, Nanos, TimeRange, rfc3339};
 
 /// Failures in a row after which an audit is given up: its range counts as paged, not as confirmed.
@@ -48,9 +49,47 @@ pub struct Progress {
     pub error: Option<String>,
 }
 
+/// What a reader has to do.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Name of the watch.
+    pub watch: Arc<str>,
+    /// What is asked for.
+    pub mark: Mark,
+    /// How long it goes on.
+    pub until: Until,
+    /// How far behind real time it stays on purpose.
+    pub eval_delay: Nanos,
+}
+
+/// What is asked for, as a short text: another query or tenant is another past, which must be learnt anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(String);
+
+impl Mark {
+    /// The mark of a query in a tenant of Loki.
+    #[must_use]
+    pub fn of(query: &str, org_id: Option<&str>) -> Self {
+        let hash = fnv1a(fnv1a(FNV_OFFSET, query.as_bytes()), &[0xff]);
+        Self(format!("{:016x}", fnv1a(hash, org_id.unwrap_or_default().as_bytes())))
+    }
+
+    fn sign(&self, state: Option<String>) -> String {
+        format!("{} {}", self.0, state.unwrap_or_default())
+    }
+
+    /// The state without the mark; `None` when it has another one.
+    #[must_use]
+    pub fn strip(&self, state: Option<&str>) -> Option<Option<String>> {
+        let rest = state?.strip_prefix(&self.0)?.strip_prefix(' ')?;
+        Some((!rest.is_empty()).then(|| rest.to_owned()))
+    }
+}
+
 /// The reader of one watch.
 pub struct Reader<S> {
     watch: Arc<str>,
+    mark: Mark,
     source: S,
     core: Core,
     until: Until,
@@ -60,6 +99,8 @@ pub struct Reader<S> {
     ill: Ill,
     audits_failed: u32,
     lines: u64,
+    /// Whether a step was committed.
+    fed: bool,
 }
 
 /// What is reported to be ill.
@@ -82,16 +123,31 @@ pub struct Report {
 
 impl<S: Source> Reader<S> {
     /// A reader that stays `eval_delay` behind on purpose, and where its progress can be seen.
-    pub fn new(
-        watch: Arc<str>,
-        source: S,
-        core: Core,
-        until: Until,
-        eval_delay: Nanos,
-    ) -> (Self, tokio::sync::watch::Receiver<Progress>) {
+    pub fn new(job: Job, source: S, core: Core) -> (Self, tokio::sync::watch::Receiver<Progress>) {
         let (progress, seen) = tokio::sync::watch::channel(Progress::default());
+        let Job { watch, mark, until, eval_delay } = job;
         let ill = Ill::default();
-        (Self { watch, source, core, until, eval_delay, progress, ill, audits_failed: 0, lines: 0 }, seen)
+        (
+            Self {
+                watch,
+                mark,
+                source,
+                core,
+                until,
+                eval_delay,
+                progress,
+                ill,
+                audits_failed: 0,
+                lines: 0,
+                fed: false,
+            },
+            seen,
+        )
+    }
+
+    /// What the source must find again, marked with what was asked for.
+    fn state(&self) -> Option<String> {
+        Some(self.mark.sign(self.source.state()))
     }
 
     /// Reads until told to stop, the end of the source or, with [`Until::CaughtUp`], the first pause or failure. The
@@ -124,7 +180,10 @@ impl<S: Source> Reader<S> {
                 () = tokio::time::sleep(self.core.clock.wall(pause)) => {}
             }
         }
-        self.core.save(&self.watch).await;
+        // Without a step of its own, what is stored is another's.
+        if self.fed {
+            self.core.save(&self.watch).await;
+        }
         report.lines = self.lines;
         report
     }
@@ -148,8 +207,9 @@ impl<S: Source> Reader<S> {
         let step = match purpose {
             Purpose::Learn => self.core.learn(Input::Batch(batch)).await,
             _ => {
+                self.fed = true;
                 self.lines += lines;
-                let state = self.source.state();
+                let state = self.state();
                 self.core.feed(Input::Batch(batch), state).await
             }
         };
@@ -182,7 +242,7 @@ impl<S: Source> Reader<S> {
                 }
                 Ok(batch) => {
                     self.audits_failed = 0;
-                    let state = self.source.state();
+                    let state = self.state();
                     let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
                     wishes = step.audits.into();
                     continue;
@@ -195,7 +255,7 @@ impl<S: Source> Reader<S> {
                 return true;
             }
             let batch = self.uncounted(range);
-            let state = self.source.state();
+            let state = self.state();
             let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
             wishes = step.audits.into();
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use super::reader::Until;
+use super::reader::{Mark, Until};
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::collect::streams;
@@ -53,6 +53,11 @@ pub(super) async fn choose(
 fn spec(settings: &Settings, watch: &WatchConfig) -> WindowSpec {
     // The settings were checked: a window that does not read is not there.
     watch.window.as_deref().and_then(|text| text.parse().ok()).unwrap_or(settings.detect.window)
+}
+
+/// What is asked of Loki for the watch.
+pub(super) fn mark(settings: &Settings, watch: &WatchConfig) -> Mark {
+    Mark::of(&watch.query, watch.org_id.as_deref().or(settings.loki.org_id.as_deref()))
 }
 
 /// Length of the watch's windows; `None` for windows of lines.

@@ -4,7 +4,7 @@
 //! its coverage is audited. What never happens here: a clock, memory that grows with the file, an allocation per line.
 //!
 //! A batch ends where the time moves on, so that lines of one instant stay together; only when one instant holds more
-//! than [`HARD`] batches' worth of lines is it split, by one nanosecond.
+//! than `HARD` batches' worth of lines is it split, by one nanosecond.
 
 use std::fs;
 use std::io::{self, BufReader, Cursor, Read};

@@ -1,6 +1,6 @@
 //! Whether a window is anomalous.
 //!
-//! What comes in: the forest's surprise and what is not as expected. What goes out: a [`Judgement`]. A forest's score
+//! What comes in: the forest's surprise and what is not as expected. What goes out: a [`Verdict`]. A forest's score
 //! saturates (a window a thousand times out of range scores as one just outside), so it never decides alone: at least
 //! one feature must lie outside its expected range, and how far it lies decides.
 

@@ -54,6 +54,11 @@ impl Place {
         self
     }
 
+    /// Sets a variable for what starts from now on.
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Writes a file into the folder.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);

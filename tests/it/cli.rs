@@ -2,8 +2,10 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use log_generator::loki::{Loki, Options};
+use log_generator::loki::{Limits, Loki, Options};
 use serde_json::Value;
+use sigyn::app::clock::Clock;
+use sigyn::time::SECOND;
 use tokio::net::TcpListener;
 
 use crate::child::{Ended, Place};
@@ -190,4 +192,25 @@ async fn once_finds_and_says_so_as_json() {
     let ended = place.run(&["once", "--exit-code"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.starts_with("going on where the last run ended"), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_tenant_is_another_past() {
+    let options = Options { auth_enabled: true, limits: Limits::any_time(), ..Options::default() };
+    let loki = Loki::start(options).unwrap();
+    let now = Clock::real().now();
+    let lines = (0..7200).map(|n| (now - (7200 - n) * SECOND, format!("level=info msg=\"request {n} done\"")));
+    loki.push_all("right", &[("env", "demo"), ("service_name", "cart")], lines);
+    let mut place = place(&loki.url());
+    let mut judged = |org_id: &str| {
+        place.put("SIGYN__LOKI__ORG_ID", org_id);
+        let ended = place.run(&["once", "--lookback", "2h", "--output", "json"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let summary: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+        (summary["lines"].as_u64().unwrap(), ended.stderr)
+    };
+    assert_eq!(judged("rihgt").0, 0);
+    let (lines, said) = judged("right");
+    assert!(lines > 1500, "{lines} lines, {said}");
+    assert!(said.contains("it learns anew"), "{said}");
 }
