@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn an_empty_loki_is_watched_for_what_will_come() {
         insta::assert_snapshot!(told(&[]), @r#"
-        Loki has no streams yet; watching what will have service_name or job
+        Loki has no streams yet, or loki.org_id is mistyped; watching what will have service_name or job
         watch `all`: {service_name=~".+",service_name!="unknown_service"}, grouped by service_name (0 streams in the last day)
         watch `all-job`: {job=~".+",service_name=~"|unknown_service"}, grouped by job (0 streams in the last day)
         "#);
