@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use log_generator::loki::{Endpoint, Fault, Faults, When};
 use reqwest::Method;
+use sigyn::app::clock::Clock;
+use sigyn::engine::CommandKind;
+use sigyn::incident::State;
+use sigyn::store::Store;
 use sigyn::telemetry::METRICS;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -60,6 +64,29 @@ async fn it_stops_in_the_middle_of_catching_up_and_goes_on_where_it_was() {
     assert!(said.contains("stopped; everything is stored"), "{said}");
     let mut daemon = place.start(&["run"]);
     daemon.says("goes on where it was").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ill_before_a_restart_is_told_to_be_well_again() {
+    let loki = shop().loki();
+    let place = shop().place(&loki);
+    assert_eq!(place.run(&["once"]).code, Some(0));
+    // As a daemon leaves it that was killed while it was behind.
+    let store = Store::open(&place.data()).await.unwrap();
+    let (problem, on, detail) = ("lag".to_owned(), "shop".to_owned(), "far behind".to_owned());
+    let lag = CommandKind::Internal { problem, on, firing: true, detail };
+    store.append_command(&lag, Clock::real().now()).await.unwrap();
+    store.close().await.unwrap();
+
+    let daemon = place.start(&["run"]);
+    let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
+    until("the end of the lag", async || {
+        let over = store.incidents(Some(State::Resolved), 1000, None).await.unwrap();
+        over.iter().any(|incident| incident.title == "sigyn: falls behind (shop)").then_some(())
+    })
+    .await;
+    store.close().await.unwrap();
     daemon.stop().await;
 }
 
