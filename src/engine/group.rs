@@ -67,6 +67,11 @@ impl GroupState {
         have >= need
     }
 
+    /// Whether nothing is open: only then may the group be forgotten, or its incident would never end.
+    pub(super) fn idle(&self) -> bool {
+        self.lifecycle.incident().is_none()
+    }
+
     pub(super) fn wish(&self) -> Option<TimeRange> {
         self.lifecycle.wish()
     }

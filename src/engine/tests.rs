@@ -174,6 +174,22 @@ fn a_silent_service_is_found_and_a_gap_is_not_silence() {
     assert!(told.is_empty(), "{told:#?}");
 }
 
+#[test]
+fn a_group_with_an_open_incident_is_not_forgotten() {
+    let lines = traffic(100, 0..0, &[1, 0, 3, 2]);
+    let quiet: Vec<Line> =
+        lines.iter().filter(|l| l.service == "auth" || l.ts < START + 90 * MINUTE).cloned().collect();
+    let mut options = options("1m");
+    options.detect.forget_after = Span::minutes(20);
+    options.incident.expire_after = Span::minutes(60);
+    let mut engine = Engine::new(&options);
+    let told = run(&mut engine, &quiet, &[START, START + 200 * MINUTE], Known::Audited);
+    let of_cart = told.iter().filter(|t| t.incident.group.labels.get("service_name") == Some("cart"));
+    let kinds: Vec<_> = of_cart.map(|transition| transition.kind).collect();
+    assert_eq!(kinds.first(), Some(&TransitionKind::Opened));
+    assert_eq!(kinds.last(), Some(&TransitionKind::Resolved), "it would stay open for ever: {kinds:?}");
+}
+
 /// As [`run`], with every wish for a count answered after the batch that made it.
 fn run_answered(engine: &mut Engine, lines: &[Line], cuts: &[Nanos]) -> Vec<Transition> {
     let mut told = Vec::new();

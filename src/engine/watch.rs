@@ -282,10 +282,10 @@ impl Watch {
         self.coverage.missing += by.missing;
     }
 
-    /// Drops groups that have been without a line for `forget_after`.
+    /// Drops groups that have been without a line for `forget_after` and have no open incident.
     fn forget(&mut self, now: Nanos) -> bool {
         let limit = now.saturating_sub(self.shared.detect.forget_after.nanos());
-        let old = |state: &GroupState| state.last_line < limit && state.wish().is_none();
+        let old = |state: &GroupState| state.last_line < limit && state.idle();
         if !self.groups.iter().any(old) {
             return false;
         }
