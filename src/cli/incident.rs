@@ -311,9 +311,9 @@ mod tests {
         00c0ffee00c0ffee  resolved  critical  2026-11-20T22:00:00Z  33 minutes  ▃▃▃▅▇█   cart: more errors than usual
         00c0ffee00c0ffee  firing    warning   2026-11-20T22:00:00Z  3 minutes            sigyn: cannot reach Loki
         ");
-        insta::assert_snapshot!(table(&[fixture::hostile("a\x1b[31m\nb").incident], Look::Plain), @"
+        insta::assert_snapshot!(table(&[fixture::hostile("a\x1b[31m\nb").incident], Look::Plain), @r"
         id                state   severity  since                 lasted     lines/s  what
-        00c0ffee00c0ffee  firing  critical  2026-11-20T22:00:00Z  3 minutes  ▃▃▃▅▇█   a�[31m b: more errors than usual
+        00c0ffee00c0ffee  firing  critical  2026-11-20T22:00:00Z  3 minutes  ▃▃▃▅▇█   a\u{1b}[31m b: more errors than usual
         ");
     }
 
@@ -347,7 +347,7 @@ mod tests {
          2026-11-20T22:03:00Z  opened    slack sent
                                          github sent, https://github.example/acme/shop/issues/7
          2026-11-20T22:38:00Z  resolved  slack to be sent, 2 attempts: Slack answered 500
-                                         github given up: 404: the issue�[2J is gone
+                                         github given up: 404: the issue\u{1b}[2J is gone
         "#);
     }
 

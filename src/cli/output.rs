@@ -322,7 +322,7 @@ fn per(lines: u64, seconds: f64) -> f64 {
 pub fn clean(text: &str) -> Cow<'_, str> {
     let bad = |c: char| {
         (c.is_control() && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     if !text.contains(bad) {
         return Cow::Borrowed(text);
