@@ -15,6 +15,7 @@ pub mod mask;
 #[cfg(test)]
 mod measure;
 pub mod model;
+pub mod template;
 pub mod window;
 
 use serde::{Deserialize, Serialize};
