@@ -16,6 +16,7 @@ pub mod mask;
 mod measure;
 pub mod model;
 pub mod tail;
+pub mod template;
 pub mod trace;
 pub mod window;
 
