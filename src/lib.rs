@@ -24,6 +24,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod eval;
 pub mod http;
 pub mod store;
 pub mod telemetry;

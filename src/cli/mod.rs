@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod eval;
 pub mod incident;
 pub mod once;
 pub mod output;
@@ -43,6 +44,8 @@ enum Command {
     Once(once::Args),
     /// Judge a log file or standard input.
     Scan(scan::Args),
+    /// Measure how well labelled files are judged.
+    Eval(eval::Args),
     /// Look for all mistakes in the settings at once.
     Check(check::Args),
     /// Show sigyn find planted faults, with nothing else installed.
@@ -106,6 +109,7 @@ impl Cli {
             Command::Run(args) => run::run(args, common).await,
             Command::Once(args) => once::run(args, common).await,
             Command::Scan(args) => scan::run(args, common).await,
+            Command::Eval(args) => eval::run(args, common).await,
             Command::Check(args) => check::run(args, common).await,
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,

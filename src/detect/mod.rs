@@ -12,8 +12,6 @@ pub mod explain;
 pub mod history;
 pub mod level;
 pub mod mask;
-#[cfg(test)]
-mod measure;
 pub mod model;
 pub mod tail;
 pub mod template;

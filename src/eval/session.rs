@@ -1,0 +1,231 @@
+//! Sessions: the reading, the protocol and the seam behind which the engine will judge them.
+//!
+//! What comes in: five-column files, of which a session is found by the judge itself; or files of event ids, whose
+//! template text and session key are handed over (the one exception). What goes out: a verdict by session. What never
+//! happens here: a label reaching the judge; of five-column files neither does the group.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::md5::md5;
+use super::rows::{Layout, Rows};
+use super::truth::line_time;
+use super::{EvalError, Protocol};
+use crate::collect::Purpose;
+use crate::time::Nanos;
+
+/// One line on its way to the judge of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEntry<'a> {
+    /// The session, where the file names it; else the judge finds it in the line.
+    pub key: Option<&'a str>,
+    /// Time stamp; of files without time, the n-th event is n seconds after 1970.
+    pub ts: Nanos,
+    /// What a stream label would carry.
+    pub stream: &'a str,
+    /// The log line, or the text of the event's template.
+    pub line: &'a str,
+}
+
+/// What was found about a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionVerdict {
+    /// The session.
+    pub key: String,
+    /// The greater, the more anomalous.
+    pub score: f64,
+    /// Whether it is anomalous.
+    pub alarm: bool,
+}
+
+/// The seam. Takes the next line, to learn from or to judge, in the order of time, and `None` when all was handed over;
+/// answers with the sessions that ended by it. A session is answered when it was judged to its end, once.
+pub trait Judge {
+    /// Takes a line.
+    fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict>;
+}
+
+impl<F: FnMut(Purpose, Option<SessionEntry<'_>>) -> Vec<SessionVerdict>> Judge for F {
+    fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict> {
+        self(purpose, entry)
+    }
+}
+
+/// Hands a file to the judge: what lies before `border` is learnt, the rest judged; with [`Protocol::All`] everything is
+/// learnt, then everything judged. Of files without time the border counts sessions.
+///
+/// # Errors
+/// When the file cannot be read, or an event has no template.
+pub fn drive(
+    path: &Path,
+    protocol: Protocol,
+    border: Nanos,
+    judge: &mut dyn Judge,
+) -> Result<Vec<SessionVerdict>, EvalError> {
+    if protocol == Protocol::All {
+        pass(path, Nanos::MAX, judge)?;
+    }
+    pass(path, if protocol == Protocol::All { Nanos::MIN } else { border }, judge)
+}
+
+fn pass(path: &Path, border: Nanos, judge: &mut dyn Judge) -> Result<Vec<SessionVerdict>, EvalError> {
+    let mut rows = Rows::open(path)?;
+    let purpose = |at: Nanos| if at < border { Purpose::Learn } else { Purpose::Judge };
+    let mut found = Vec::new();
+    match rows.layout() {
+        Layout::Lines => {
+            while let Some(row) = rows.line()? {
+                let entry = SessionEntry { key: None, ts: row.ts, stream: row.stream, line: row.line };
+                found.extend(judge.take(purpose(row.ts), Some(entry)));
+            }
+        }
+        Layout::Sessions => {
+            let templates = templates(path)?;
+            let mut events = 0;
+            for (place, session) in (0..).zip(read(&mut rows, &templates)?) {
+                for id in session.events.split_whitespace() {
+                    let line = templates.get(id).map(String::as_str).unwrap_or_default();
+                    let entry = SessionEntry { key: Some(&session.key), ts: line_time(events), stream: "-", line };
+                    found.extend(judge.take(purpose(place), Some(entry)));
+                    events += 1;
+                }
+            }
+        }
+    }
+    found.extend(judge.take(purpose(Nanos::MAX - 1), None));
+    Ok(found)
+}
+
+struct Session {
+    key: String,
+    events: String,
+}
+
+/// All sessions, in the order of the digest of their keys.
+fn read(rows: &mut Rows, templates: &HashMap<String, String>) -> Result<Vec<Session>, EvalError> {
+    let mut all = Vec::new();
+    loop {
+        let (name, line) = (rows.name().to_owned(), rows.number() + 1);
+        let Some(row) = rows.session()? else { break };
+        if let Some(id) = row.events.split_whitespace().find(|id| !templates.contains_key(*id)) {
+            let found = format!("event `{id}` has no template");
+            return Err(EvalError::Row {
+                name,
+                line,
+                found,
+                expected: "ids that stand in templates.tsv beside the file",
+            });
+        }
+        all.push(Session { key: row.key.to_owned(), events: row.events.to_owned() });
+    }
+    all.sort_by_cached_key(|session| md5(session.key.as_bytes()));
+    Ok(all)
+}
+
+/// `templates.tsv` beside the file: id, tab, text.
+fn templates(path: &Path) -> Result<HashMap<String, String>, EvalError> {
+    let path = path.with_file_name("templates.tsv");
+    let text = std::fs::read_to_string(&path).map_err(|source| EvalError::Open { path: path.clone(), source })?;
+    let rows = text.lines().zip(1..).map(|(row, line)| {
+        row.split_once('\t').map(|(id, text)| (id.to_owned(), text.to_owned())).ok_or_else(|| EvalError::Row {
+            name: path.display().to_string(),
+            line,
+            found: "it has no tab".to_owned(),
+            expected: "two columns with a tab between: event id, template",
+        })
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::truth::Truth;
+    use crate::eval::{Unit, report};
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    /// Finds sessions with an event that was never learnt.
+    #[derive(Default)]
+    struct Novel {
+        known: std::collections::HashSet<String>,
+        open: std::collections::BTreeMap<String, f64>,
+        passes: usize,
+    }
+
+    impl Judge for Novel {
+        fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict> {
+            let Some(entry) = entry else {
+                self.passes += 1;
+                let open = std::mem::take(&mut self.open).into_iter();
+                return open.map(|(key, score)| SessionVerdict { key, score, alarm: score > 0.0 }).collect();
+            };
+            let key = entry.key.or(entry.line.split(' ').nth(1)).unwrap_or_default().to_owned();
+            let word = entry.line.split(' ').next().unwrap_or_default().to_owned();
+            if purpose == Purpose::Learn {
+                self.known.insert(word);
+            } else {
+                *self.open.entry(key).or_default() += f64::from(u8::from(!self.known.contains(&word)));
+            }
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn event_ids_become_their_templates_and_are_scored_by_session() {
+        // Digests: a 0cc1..., d 8277..., b 92eb..., c 4a8a...: the order is a, c, d, b.
+        let rows = "a\t0\t0 1\nb\t1\t0 2\nc\t0\t1 0\nd\t0\t1\n";
+        let folder = folder(&[("x.tsv", rows), ("templates.tsv", "0\topen <*>\n1\tclose <*>\n2\tfail <*>\n")]);
+        let path = folder.path().join("x.tsv");
+        let truth = Truth::read(&path, Unit::Session).unwrap();
+        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::default()).unwrap();
+        let keys: Vec<&str> = verdicts.iter().map(|verdict| verdict.key.as_str()).collect();
+        assert_eq!(keys, ["b", "d"]);
+        let scored = report::of_sessions(&truth, &verdicts, 2);
+        assert_eq!(
+            scored.iter().map(|unit| (unit.alarm, unit.label)).collect::<Vec<_>>(),
+            [(false, false), (true, true)]
+        );
+        let mut judge = Novel::default();
+        assert_eq!(drive(&path, Protocol::All, 0, &mut judge).unwrap().len(), 4);
+        assert_eq!(judge.passes, 2);
+    }
+
+    #[test]
+    fn lines_are_handed_over_without_their_group() {
+        let rows = "1\t0\tx\tpod\topen x\n2\t0\ty\tpod\topen y\n3\t1\ty\tpod\tfail y\n";
+        let folder = folder(&[("x.tsv", rows)]);
+        let path = folder.path().join("x.tsv");
+        let mut seen = Vec::new();
+        let mut judge = |purpose, entry: Option<SessionEntry<'_>>| {
+            seen.extend(entry.map(|entry| (purpose, entry.key.map(str::to_owned), entry.line.to_owned())));
+            Vec::new()
+        };
+        drive(&path, Protocol::Online, 2, &mut judge).unwrap();
+        assert_eq!(seen[0], (Purpose::Learn, None, "open x".to_owned()));
+        assert_eq!(seen[2], (Purpose::Judge, None, "fail y".to_owned()));
+        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::default()).unwrap();
+        let truth = Truth::read(&path, Unit::Session).unwrap();
+        let scored = report::of_sessions(&truth, &verdicts, 1);
+        assert_eq!(scored.iter().map(|unit| (unit.alarm, unit.label)).collect::<Vec<_>>(), [(true, true)]);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let error = |files: &[(&str, &str)]| {
+            let folder = folder(files);
+            let path = folder.path().join("x.tsv");
+            let error = drive(&path, Protocol::Online, 0, &mut Novel::default()).unwrap_err().to_string();
+            error.replace(&folder.path().display().to_string(), "DIR")
+        };
+        insta::assert_snapshot!(error(&[("x.tsv", "a\t0\t1\n")]), @"cannot open DIR/templates.tsv: No such file or directory (os error 2)");
+        insta::assert_snapshot!(error(&[("x.tsv", "a\t0\t1\nb\t0\t1 7\n"), ("templates.tsv", "1\tx\n")]), @"DIR/x.tsv, line 2: event `7` has no template; expected ids that stand in templates.tsv beside the file");
+        insta::assert_snapshot!(error(&[("x.tsv", "a\t0\t1\n"), ("templates.tsv", "1 x\n")]), @"DIR/templates.tsv, line 1: it has no tab; expected two columns with a tab between: event id, template");
+    }
+}
