@@ -17,11 +17,11 @@ use serde_json::{Map, Value};
 
 use super::Format;
 use crate::collect::{Coverage, Level};
-use crate::detect::{Anomaly, FeatureEvidence, Sample};
+use crate::detect::{Anomaly, Evidence, FeatureEvidence, PatternEvidence, Sample};
 use crate::engine::Step;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::{count, duration, number, reason, sparkline};
+use crate::notify::render::{count, duration, number, reasons, sparkline};
 use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
 
 /// Shows findings.
@@ -130,7 +130,7 @@ impl<W: Write> Printer<W> {
                     "{}  anomaly   {}  {}",
                     self.moment(anomaly.range.start),
                     clean(&place(&anomaly.group.labels)),
-                    self.paint(why(&anomaly.evidence.features), Style::new().dimmed()),
+                    self.paint(clean(&why(&anomaly.evidence)), Style::new().dimmed()),
                 );
                 self.put(&text)
             }
@@ -226,9 +226,8 @@ impl<W: Write> Printer<W> {
             text.push_str(&format!("\n{INDENT}{}", clean(detail)));
         }
         if let Some(worst) = &incident.worst {
-            let reasons = worst.evidence.features.iter().filter(|evidence| evidence.share >= 0.05).take(3);
-            for evidence in reasons {
-                text.push_str(&format!("\n{INDENT}{} ({})", reason(evidence).words(), reason(evidence).share));
+            for reason in reasons(&worst.evidence).iter().filter(|reason| reason.weighs()).take(3) {
+                text.push_str(&format!("\n{INDENT}{} ({})", clean(&reason.words()), reason.share));
             }
             for sample in &worst.evidence.samples {
                 text.push_str(&format!("\n{INDENT}{}", self.sample(sample)));
@@ -308,8 +307,9 @@ fn place(labels: &Labels) -> String {
 }
 
 /// The strongest reason in words.
-fn why(features: &[FeatureEvidence]) -> String {
-    features.first().map_or_else(|| "not like the windows before".to_owned(), |first| reason(first).words())
+fn why(evidence: &Evidence) -> String {
+    let reasons = reasons(evidence);
+    reasons.first().map_or_else(|| "not like the windows before".to_owned(), |first| first.words())
 }
 
 fn per(lines: u64, seconds: f64) -> f64 {
@@ -352,6 +352,8 @@ struct AnomalyLine<'a> {
     threshold: f64,
     reason: String,
     features: &'a [FeatureEvidence],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    patterns: &'a [PatternEvidence],
     samples: &'a [Sample],
     coverage: Coverage,
     query: &'a str,
@@ -373,8 +375,9 @@ impl<'a> AnomalyLine<'a> {
             late: anomaly.late,
             score: anomaly.score,
             threshold: anomaly.threshold,
-            reason: why(&anomaly.evidence.features),
+            reason: why(&anomaly.evidence),
             features: &anomaly.evidence.features,
+            patterns: &anomaly.evidence.patterns,
             samples: &anomaly.evidence.samples,
             coverage: anomaly.evidence.coverage,
             query: &anomaly.evidence.query,
@@ -405,6 +408,8 @@ struct IncidentLine<'a> {
     lines: u64,
     reason: Option<String>,
     features: &'a [FeatureEvidence],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    patterns: &'a [PatternEvidence],
     samples: &'a [Sample],
     rates: &'a [f64],
     query: Option<&'a str>,
@@ -414,7 +419,7 @@ impl<'a> IncidentLine<'a> {
     fn new(transition: &'a Transition) -> Self {
         let incident = &transition.incident;
         let evidence = incident.worst.as_ref().map(|worst| &worst.evidence);
-        let reason = evidence.map(|evidence| why(&evidence.features));
+        let reason = evidence.map(why);
         Self {
             r#type: "incident",
             transition: transition.kind,
@@ -437,6 +442,7 @@ impl<'a> IncidentLine<'a> {
             lines: incident.lines,
             reason: reason.or_else(|| incident.detail.clone()),
             features: evidence.map_or(&[], |evidence| &evidence.features),
+            patterns: evidence.map_or(&[], |evidence| &evidence.patterns),
             samples: evidence.map_or(&[], |evidence| &evidence.samples),
             rates: &incident.rates,
             query: evidence.map(|evidence| evidence.query.as_str()),
@@ -560,6 +566,7 @@ mod tests {
             score: 0.8125,
             threshold: 0.625,
             evidence: Evidence {
+                patterns: Vec::new(),
                 features: vec![
                     FeatureEvidence {
                         feature: Feature::ErrorCount,

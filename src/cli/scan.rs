@@ -225,7 +225,7 @@ fn remarks(counts: &Counts) -> Vec<String> {
 fn drop_cut_short(step: &mut Step) {
     let less = |anomaly: &Anomaly| {
         let mut telling = anomaly.evidence.features.iter().filter(|evidence| evidence.share >= 0.05);
-        telling.all(|evidence| evidence.seen < evidence.expected.0)
+        anomaly.evidence.patterns.is_empty() && telling.all(|evidence| evidence.seen < evidence.expected.0)
     };
     let dropped: Vec<_> = step.anomalies.iter().filter(|anomaly| less(anomaly)).cloned().collect();
     let is_dropped = |place| dropped.iter().any(|anomaly| anomaly.group.fingerprint == place);

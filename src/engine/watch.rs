@@ -9,10 +9,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::carry::Carry;
-use super::group::{GroupState, REMEMBER};
+use super::group::{About, GroupState, REMEMBER};
 use super::{Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
 use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::level::level_of;
+use crate::detect::pattern::{Patterns, Place};
 use crate::detect::window::OpenWindow;
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
@@ -46,6 +48,7 @@ pub(super) struct Watch {
     groups: Vec<GroupState>,
     by_labels: BTreeMap<Labels, usize>,
     by_stream: FxHashMap<u64, usize>,
+    patterns: Patterns,
     purpose: Purpose,
     /// All before it is closed; entries before it have been counted.
     done_until: Nanos,
@@ -61,6 +64,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(options: WatchOptions, shared: Arc<Shared>) -> Self {
         Self {
+            patterns: Patterns::new(&shared.detect, options.window),
             options,
             shared,
             groups: Vec::new(),
@@ -151,7 +155,7 @@ impl Watch {
             return;
         }
         // A group begins with its first line: before it there was nothing that could have been silent.
-        let mut groups: Vec<Option<usize>> = vec![None; batch.streams.len()];
+        let mut groups: Vec<Option<(usize, Place)>> = vec![None; batch.streams.len()];
         let mut border = self.next_border();
         for entry in batch.entries() {
             if entry.ts < self.done_until {
@@ -166,12 +170,14 @@ impl Watch {
             let (Some(slot), Some(stream)) = (groups.get_mut(entry.stream), batch.streams.get(entry.stream)) else {
                 continue;
             };
-            let index = *slot.get_or_insert_with(|| self.group_of(stream));
+            let (index, place) = *slot.get_or_insert_with(|| self.place_of(stream));
             let Some(state) = self.groups.get_mut(index) else { continue };
-            if let Some(window) = state.add(&entry, known) {
+            let level = level_of(entry.line, entry.detected_level);
+            let template = self.patterns.add(place, &entry, level);
+            if let Some(window) = state.add(&entry, level, template.0.into(), known) {
                 match self.purpose {
-                    Purpose::Learn => state.study(&window),
-                    _ => state.judge(window, &self.options, &self.shared, out),
+                    Purpose::Learn => state.study(&window, &About::default()),
+                    _ => state.judge(window, &About::default(), (&self.options, &self.shared), out),
                 }
             }
         }
@@ -205,6 +211,7 @@ impl Watch {
         self.done_until = self.done_until.max(floor(start, self.tick()));
         self.upto = start;
         self.coverage = UNSEEN;
+        self.patterns.jump(start);
         for state in &mut self.groups {
             state.discard();
         }
@@ -239,6 +246,8 @@ impl Watch {
         let range = TimeRange::new(border - self.tick(), border);
         let seen = range.start >= self.seen_from;
         let coverage = self.coverage;
+        let found = self.patterns.close(border, seen && coverage.is_whole());
+        let mut about = About { found, in_sessions: false };
         for index in self.by_labels.values() {
             let Some(state) = self.groups.get_mut(*index) else { continue };
             if matches!(self.options.window, WindowSpec::Lines { .. }) {
@@ -252,9 +261,10 @@ impl Watch {
                 continue;
             }
             let window = state.close(range, coverage);
+            about.in_sessions = self.patterns.is_in_sessions(state.number);
             match self.purpose {
-                Purpose::Learn => state.study(&window),
-                _ => state.judge(window, &self.options, &self.shared, out),
+                Purpose::Learn => state.study(&window, &about),
+                _ => state.judge(window, &about, (&self.options, &self.shared), out),
             }
         }
         self.done_until = border;
@@ -296,8 +306,14 @@ impl Watch {
         true
     }
 
-    fn groups_of(&mut self, batch: &Batch) -> Vec<usize> {
-        batch.streams.iter().map(|stream| self.group_of(stream)).collect()
+    fn places_of(&mut self, batch: &Batch) -> Vec<(usize, Place)> {
+        batch.streams.iter().map(|stream| self.place_of(stream)).collect()
+    }
+
+    fn place_of(&mut self, stream: &Arc<Stream>) -> (usize, Place) {
+        let index = self.group_of(stream);
+        let group = self.groups.get(index).map_or(0, |state| state.group.fingerprint.0);
+        (index, self.patterns.place(group, stream.hash))
     }
 
     fn group_of(&mut self, stream: &Arc<Stream>) -> usize {
@@ -334,6 +350,7 @@ impl Watch {
         // A new group is not forgotten before it had a chance to speak.
         if let Some(state) = self.groups.last_mut() {
             state.last_line = self.done_until;
+            state.number = self.patterns.group(state.group.fingerprint.0);
         }
         self.by_labels.insert(labels, self.groups.len() - 1);
         self.groups.len() - 1
@@ -347,11 +364,13 @@ impl Watch {
         let size = self.tick();
         let from = ceil(batch.range.start, size).max(self.upto.saturating_sub(REMEMBER));
         let until = floor(batch.range.end, size).min(self.done_until);
-        let groups = self.groups_of(batch);
+        let places = self.places_of(batch);
         let mut open: BTreeMap<(Nanos, usize), OpenWindow> = BTreeMap::new();
         for entry in batch.entries().filter(|entry| from <= entry.ts && entry.ts < until) {
-            if let Some(index) = groups.get(entry.stream) {
-                open.entry((floor(entry.ts, size), *index)).or_default().add(&entry);
+            if let Some((index, place)) = places.get(entry.stream) {
+                let level = level_of(entry.line, entry.detected_level);
+                let template = self.patterns.template(*place, &entry, level);
+                open.entry((floor(entry.ts, size), *index)).or_default().add(&entry, level, template.0.into());
             }
         }
         let mut windows: Vec<((Nanos, usize), OpenWindow)> = open.into_iter().collect();

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::IncidentConfig;
 use super::{Incident, Severity, State, Transition, TransitionKind};
-use crate::detect::{Anomaly, Feature, FeatureEvidence, Group};
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group};
 use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
@@ -294,7 +294,7 @@ impl Open {
             owner: origin.owner.map(str::to_owned),
             runbook_url: origin.runbook_url.map(str::to_owned),
             state: State::Pending,
-            severity: severity_of(&anomaly.evidence.features),
+            severity: severity_of(&anomaly.evidence),
             title: title.to_owned(),
             started_at: start,
             last_seen: anomaly.range.end,
@@ -311,7 +311,7 @@ impl Open {
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
     /// it stays, so that the ticket keeps its name.
     fn weigh(&mut self, anomaly: &Anomaly, title: &str) {
-        self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence.features));
+        self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence));
         let worst = self.incident.worst.as_ref().map_or(f64::MIN, |worst| worst.score);
         let again = self.incident.worst.as_ref().is_some_and(|worst| worst.range == anomaly.range);
         if anomaly.score > worst || again {
@@ -337,16 +337,16 @@ impl Open {
 /// How bad an anomaly is: critical when lines stop or errors are ten times what is expected, info when only the shape
 /// of the lines has changed, warning otherwise.
 #[must_use]
-pub fn severity_of(evidence: &[FeatureEvidence]) -> Severity {
+pub fn severity_of(evidence: &Evidence) -> Severity {
     let outside: Vec<&FeatureEvidence> =
-        evidence.iter().filter(|e| e.seen < e.expected.0 || e.seen > e.expected.1).collect();
+        evidence.features.iter().filter(|e| e.seen < e.expected.0 || e.seen > e.expected.1).collect();
     let critical = outside.iter().any(|e| match e.feature {
         Feature::ErrorCount => e.seen >= 10.0 * e.expected.1.max(1.0),
         Feature::Rate => e.seen <= 0.0 && e.expected.0 > 0.0,
         _ => false,
     });
     let shape = |e: &&FeatureEvidence| matches!(e.feature, Feature::LineLength | Feature::UniqueMessages);
-    match (critical, outside.iter().all(shape)) {
+    match (critical, outside.iter().all(shape) && evidence.patterns.is_empty()) {
         (true, _) => Severity::Critical,
         (false, true) => Severity::Info,
         (false, false) => Severity::Warning,

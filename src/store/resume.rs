@@ -182,6 +182,7 @@ fn window(row: &SqliteRow) -> Result<JudgedWindow, sqlx::Error> {
             score: row.try_get("score")?,
             threshold: row.try_get("threshold")?,
             anomalous,
+            patterns: Vec::new(),
             raw: None,
         },
         learnt: row.try_get("learnt")?,

@@ -113,7 +113,7 @@ fn rows(said: &Message) -> Vec<(&'static str, String)> {
     for (index, reason) in said.told().into_iter().take(REASONS).enumerate() {
         rows.push((
             if index == 0 { "Why" } else { "and" },
-            format!("{} ({} of the score)", reason.words(), reason.share),
+            format!("{} ({} of the score)", escape::mrkdwn(&reason.words(), DETAIL), reason.share),
         ));
     }
     rows.extend(said.detail.as_deref().map(|detail| ("Why", escape::mrkdwn(detail, DETAIL))));
