@@ -120,8 +120,7 @@ def pooled(reports, name, beside):
             have = kinds.setdefault(kind, [0, 0])
             have[0] += found["found"]
             have[1] += found["total"]
-        if report["median_delay_seconds"] is not None:
-            delays.append(report["median_delay_seconds"])
+        delays += report["delays_seconds"]
     hours, wrong = total("normal_hours"), total("false_notifications")
     low, high = poisson(wrong)
     alarms = sum((report["alarm_windows_per_normal_hour"] or 0) * (report["normal_hours"] or 0) for report in reports)

@@ -126,6 +126,7 @@ impl Driven {
             let verdict = self.verdicts.entry(row.window.range.start).or_default();
             verdict.judged |= row.judgement.score.is_some();
             verdict.score = verdict.score.max(row.judgement.score.unwrap_or_default());
+            // The evidence of this version names no detector.
             verdict.alarm |= row.judgement.anomalous.is_some();
         }
         for transition in step.transitions {

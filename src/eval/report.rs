@@ -63,6 +63,8 @@ pub struct Report {
     pub benign_total: Option<usize>,
     /// Of the found, from onset to the note.
     pub median_delay_seconds: Option<f64>,
+    /// All of these delays, so that several files can be taken together.
+    pub delays_seconds: Vec<f64>,
     /// Notes that opened something.
     pub notifications: usize,
     /// Those of them outside of all incidents and benign events.
@@ -215,15 +217,16 @@ impl Exam {
         let tally = Tally::new(&planted, &benign, &notes, span);
         report.notifications = tally.notifications;
         let timed = matches!(self.setup.unit, Unit::Time(_));
-        if !timed && !self.truth.attributed {
+        if !self.truth.intervals || (!timed && !self.truth.attributed) {
             return;
         }
         report.incidents_found = Some(tally.found());
         report.incidents_total = Some(tally.total());
         report.incidents_any = Some(tally.any);
-        report.benign_notified = Some(tally.benign_notified());
-        report.benign_total = Some(benign.len());
+        report.benign_notified = (!benign.is_empty()).then(|| tally.benign_notified());
+        report.benign_total = (!benign.is_empty()).then_some(benign.len());
         report.median_delay_seconds = tally.median_delay();
+        report.delays_seconds.clone_from(&tally.delays);
         report.kinds = tally.kinds;
         if !timed {
             return;

@@ -189,6 +189,7 @@ mod tests {
             benign_notified: Some(1),
             benign_total: Some(4),
             median_delay_seconds: Some(35.0),
+            delays_seconds: vec![35.0],
             notifications: 14,
             false_notifications: Some(2),
             normal_hours: Some(3.31),
