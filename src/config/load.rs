@@ -606,7 +606,7 @@ telemetry: [info]
           sigyn.yaml:25:18: notify.github.repo: must be owner/name, such as acme/shop
           sigyn.yaml:25:18: notify.github.repo: needs token or token_file
           sigyn.yaml:26:12: telemetry: expected a section with keys, found a list
-          SIGYN__DETECT__KIND: detect.kind: `tree` is not one of: forest, extended
+          SIGYN__DETECT__KIND: detect.kind: `tree` is not one of: auto, none, forest, extended
         "#);
     }
 

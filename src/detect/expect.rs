@@ -7,6 +7,7 @@
 
 use super::calibrate::{Tail, quantile};
 use super::history::Row;
+use super::tail::{lower_tail, upper_tail};
 use super::{Feature, config::WindowSpec};
 
 /// Least windows of a block.
@@ -191,7 +192,7 @@ impl Count {
         // A burst of two stands for what a feature does that has never been seen.
         let fanos = blocks.iter().filter_map(|block| fano(block)).chain([if presence { 1.2 } else { 2.0 }]);
         let fano = quantile(&sorted(fanos.collect()), 0.6).max(1.2);
-        let known = (blocks.len() / 32).min(blocks.len() - 1);
+        let known = (blocks.len() / 20).min(blocks.len() - 1);
         let fold = |block: &[f64], pick: fn(f64, f64) -> f64, from: f64| block.iter().copied().fold(from, pick);
         let tops = sorted(blocks.iter().map(|block| fold(block, f64::max, 0.0)).collect());
         let bottoms = sorted(blocks.iter().map(|block| fold(block, f64::min, f64::MAX)).collect());
@@ -320,43 +321,6 @@ fn fano(values: &[f64]) -> Option<f64> {
     let variance =
         values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len().saturating_sub(1).max(1) as f64;
     if mean > 0.0 { Some(variance / mean) } else { None }
-}
-
-/// ln P(X >= x) of a negative binomial with this mean and variance over mean, for x over the mean: the probability of x
-/// itself times the geometric series that bounds what follows.
-fn upper_tail(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = mean / (fano - 1.0);
-    let ratio = (x + size) / (x + 1.0) * (1.0 - 1.0 / fano);
-    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
-}
-
-/// ln P(X <= x), for x under the mean: lines come in bursts of about `fano`, and the bursts follow Poisson's law. A
-/// negative binomial would find silence far too surprising.
-fn lower_tail(x: f64, mean: f64, fano: f64) -> f64 {
-    let (bursts, usual) = (x / fano, mean / fano);
-    let ratio = bursts / usual;
-    if ratio >= 1.0 {
-        return 0.0;
-    }
-    (bursts * usual.ln() - usual - ln_gamma(bursts + 1.0) - (1.0 - ratio).ln()).min(0.0)
-}
-
-fn ln_pmf(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = (mean / (fano - 1.0)).max(1e-9);
-    ln_gamma(x + size) - ln_gamma(size) - ln_gamma(x + 1.0) - size * fano.ln() + x * (1.0 - 1.0 / fano).ln()
-}
-
-/// ln of the gamma function for positive numbers: Stirling's series from 7 on, shifted there (Abramowitz, Stegun 6.1.41).
-fn ln_gamma(x: f64) -> f64 {
-    let (mut x, mut shift) = (x, 0.0);
-    while x < 7.0 {
-        shift -= x.ln();
-        x += 1.0;
-    }
-    let inverse = 1.0 / x;
-    let square = inverse * inverse;
-    let series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)));
-    shift + (x - 0.5) * x.ln() - x + 0.918_938_533_204_672_8 + series
 }
 
 /// A measure that is no count: line length, and the rate of windows of lines, on a logarithmic scale.

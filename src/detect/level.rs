@@ -20,7 +20,7 @@ pub fn level_of(line: &str, detected: Option<Level>) -> Level {
 }
 
 /// The level that a level field's value names, in any case: `err`, `WARNING`, `I`.
-fn named(word: &[u8]) -> Option<Level> {
+pub(super) fn named(word: &[u8]) -> Option<Level> {
     let mut lower = [0u8; 16];
     let lower = lower.get_mut(..word.len())?;
     lower.copy_from_slice(word);

@@ -13,6 +13,9 @@ pub mod history;
 pub mod level;
 pub mod mask;
 pub mod model;
+pub mod tail;
+pub mod template;
+pub mod trace;
 pub mod window;
 
 use serde::{Deserialize, Serialize};
@@ -155,6 +158,9 @@ pub struct Judgement {
     pub threshold: Option<f64>,
     /// Set when the window is anomalous: the features that say so, by falling share.
     pub anomalous: Option<Vec<FeatureEvidence>>,
+    /// What the detector alone said, so that it need not be asked again when the window is learnt. Not stored.
+    #[serde(skip)]
+    pub raw: Option<f64>,
 }
 
 /// A window of a group that is not normal.

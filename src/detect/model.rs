@@ -1,7 +1,7 @@
 //! All that is known of one group.
 //!
 //! What comes in: closed windows, one after the other. What goes out: judgements. A model is a fold over the group's
-//! windows: a snapshot and the windows since give the same model, bit for bit (with `kind: forest`). What never happens
+//! windows: a snapshot and the windows since give the same model, bit for bit (but with `kind: extended`). What never happens
 //! here: judging a window with what was learnt from it, or learning from a window that is anomalous or was not seen whole.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use super::config::DetectConfig;
 use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, SPANS};
 use super::history::{History, Row};
-use super::{Detector, FeatureEvidence, Judgement, Score, Window, decide};
+use super::{Detector, FeatureEvidence, Judgement, Window, decide};
 use crate::labels::Fingerprint;
 
 /// Version of the text of a snapshot.
@@ -76,13 +76,14 @@ impl Model {
     /// What is found about a window with what is known before it. Never learns; the score is `None` while warming up.
     #[must_use]
     pub fn judge(&self, window: &Window) -> Judgement {
-        let (Some(expectation), Some(score)) = (&self.expectation, self.isolation.score(window)) else {
-            return Judgement::default();
-        };
+        let Some(expectation) = &self.expectation else { return Judgement::default() };
+        let score = self.isolation.score(window);
         let row = self.isolation.history().row(window);
         let recent = self.isolation.history().newest(usize::MAX);
         let findings = expectation.findings(&row, self.trail.iter(), recent.clone());
-        let verdict = decide::weigh(&findings, self.tail.surprise(score.value), &score.shares);
+        let (surprise, shares) =
+            score.as_ref().map_or((0.0, [0.0; 5]), |score| (self.tail.surprise(score.value), score.shares));
+        let verdict = decide::weigh(&findings, surprise, &shares);
         let (value, threshold) = decide::scores(&verdict, self.needed);
         let anomalous = !findings.is_empty() && value >= threshold;
         let evidence = || {
@@ -111,6 +112,7 @@ impl Model {
             score: Some(value),
             threshold: Some(threshold),
             anomalous: if anomalous { Some(evidence()) } else { None },
+            raw: score.map(|score| score.value),
         }
     }
 
@@ -144,7 +146,9 @@ impl Model {
         if !learnt {
             return;
         }
-        if let Some(Score { value, .. }) = self.isolation.score(window) {
+        // The judgement brings the detector's score along, unless it comes from the store.
+        let scored = || self.isolation.score(window).map(|score| score.value);
+        if let Some(value) = judgement.raw.or_else(scored) {
             self.scores.push_back((value / SCORE_STEP).round() as u16);
             if self.scores.len() > self.isolation.history().capacity() {
                 self.scores.pop_front();
@@ -166,8 +170,7 @@ impl Model {
         let since = self.isolation.history().learnt() - self.isolation.fitted_at();
         let known = self.scores.len().saturating_sub(usize::try_from(since).unwrap_or(usize::MAX));
         // As many as are still there when the next fit is due, so that a restart finds the same.
-        let oldest =
-            known.saturating_sub(self.isolation.history().capacity() - self.config.refit_every.max(1) as usize);
+        let oldest = known.saturating_sub(self.isolation.keep());
         let scores: Vec<f64> = self.scores.range(oldest..known).map(|score| f64::from(*score) * SCORE_STEP).collect();
         let most = if scores.len() < 20 { 0.0 } else { (4.0 * scores.len() as f64).ln() };
         self.tail = Tail::fit(scores, 0.02, most);
@@ -424,7 +427,7 @@ mod tests {
         /// Snapshot, restore and fold: the same as never stopped, bit for bit.
         #[test]
         fn a_restart_changes_nothing(seed in 0u64..1000, cut in 1usize..260, more in 0usize..60) {
-            let config = DetectConfig { warm_up: 20, history: 90, refit_every: 25, ..DetectConfig::default() };
+            let config = DetectConfig { warm_up: 20, history: 90, refit_every: 25, kind: Kind::Forest, ..DetectConfig::default() };
             let mut dice = Dice(seed);
             let mut windows: Vec<Window> = (0..cut + more + 40).map(|at| ordinary(&mut dice, at as i64)).collect();
             for at in (0..windows.len()).filter(|at| at % 37 == 36) {

@@ -178,7 +178,12 @@ fn window(row: &SqliteRow) -> Result<JudgedWindow, sqlx::Error> {
             late: row.try_get("late")?,
             samples: Vec::new(),
         },
-        judgement: Judgement { score: row.try_get("score")?, threshold: row.try_get("threshold")?, anomalous },
+        judgement: Judgement {
+            score: row.try_get("score")?,
+            threshold: row.try_get("threshold")?,
+            anomalous,
+            raw: None,
+        },
         learnt: row.try_get("learnt")?,
         revision: row.try_get("revision")?,
     })

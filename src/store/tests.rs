@@ -41,6 +41,7 @@ fn window(service: &str, minute: i64, revision: u32) -> JudgedWindow {
             score: Some(0.93),
             threshold: Some(0.75),
             anomalous: (minute % 2 == 0).then(|| vec![evidence()]),
+            raw: None,
         },
         learnt: minute % 2 != 0,
         revision,

@@ -29,6 +29,8 @@ pub struct Isolation {
     seed: u64,
     warm_up: u64,
     refit_every: u64,
+    /// Windows that a fit sees.
+    keep: u64,
     history: History,
     fitted_at: u64,
     fit: Option<Fit>,
@@ -49,15 +51,21 @@ impl Isolation {
     pub fn new(config: &DetectConfig, seed: u64) -> Self {
         let warm_up = config.warm_up.max(2);
         let refit_every = config.refit_every.max(1);
+        let keep = u64::from(config.history.max(warm_up));
         // What the last fit has seen must still be there when the next is due, for a restart repeats the last fit.
-        let keep = config.history.max(warm_up) as usize;
+        let longest = keep + u64::from(refit_every).max(keep / 8);
         Self {
-            kind: config.kind,
+            kind: match (config.kind, config.preset) {
+                (Kind::Auto, Preset::Classic) => Kind::Forest,
+                (Kind::Auto, Preset::Standard) => Kind::None,
+                (kind, _) => kind,
+            },
             features: features(config.preset),
             seed,
             warm_up: u64::from(warm_up),
             refit_every: u64::from(refit_every),
-            history: History::new(config, keep + refit_every as usize),
+            keep,
+            history: History::new(config, longest as usize),
             fitted_at: 0,
             fit: None,
         }
@@ -82,7 +90,13 @@ impl Isolation {
 
     /// Rows of the last fit, the oldest first; the same before and after a restart.
     pub fn fitted_rows(&self) -> impl DoubleEndedIterator<Item = &Row> + Clone {
-        self.history.until(self.fitted_at, (self.history.capacity() as u64 - self.refit_every) as usize)
+        self.history.until(self.fitted_at, self.keep())
+    }
+
+    /// How many windows a fit sees at most.
+    #[must_use]
+    pub fn keep(&self) -> usize {
+        self.keep as usize
     }
 
     /// How many windows had been learnt at the last fit; 0 before the first.
@@ -95,7 +109,9 @@ impl Isolation {
         let learnt = self.history.learnt();
         let doubled =
             learnt >= self.warm_up && learnt.is_multiple_of(self.warm_up) && (learnt / self.warm_up).is_power_of_two();
-        doubled || (self.fitted_at > 0 && learnt - self.fitted_at >= self.refit_every)
+        // A longer past changes more slowly: growing anew for an eighth of it costs the same per window at any age.
+        let every = self.refit_every.max(self.fitted_at.min(self.keep) / 8);
+        doubled || (self.fitted_at > 0 && learnt - self.fitted_at >= every)
     }
 
     fn refit(&mut self, at: u64) {
@@ -103,6 +119,7 @@ impl Isolation {
         let rows: Vec<&Row> = self.fitted_rows().collect();
         let seed = mix(self.seed, at);
         let fit = match self.kind {
+            Kind::Auto | Kind::None => None,
             Kind::Forest => Forest::fit(&rows, self.features, seed).map(Fit::Forest),
             Kind::Extended => Extended::fit(&rows, self.features).map(|fit| Fit::Extended(Arc::new(fit))),
         };

@@ -1,0 +1,78 @@
+//! What is known of one stream: its header, and how far it has been learnt.
+//!
+//! What comes in: lines of the stream. What goes out: when to learn its header anew. What never happens here: a line kept.
+
+use super::header::{Headers, Learner};
+
+/// Lines after which the header is learnt the first times.
+const LEARN_AT: [u32; 3] = [20, 100, 500];
+/// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
+const AGAIN: u64 = 5_000;
+/// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
+const WATCHED: u32 = 1_000;
+const MISFITS: u32 = WATCHED / 20;
+
+/// A stream.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) key: u64,
+    /// Counts the streams of a miner; templates name the stream that they came from by it.
+    pub(super) serial: u32,
+    pub(super) used: bool,
+    pub(super) headers: Headers,
+    pub(super) learner: Option<Box<Learner>>,
+    pub(super) lines: u64,
+    pub(super) watched: u32,
+    pub(super) misfits: u32,
+    /// Templates seen, by the last byte of their ids.
+    pub(super) seen: [u64; 4],
+    pub(super) fresh: u64,
+}
+
+impl Stream {
+    pub(super) fn new(key: u64, serial: u32) -> Self {
+        Self { key, serial, used: true, learner: Some(Box::default()), ..Self::default() }
+    }
+
+    /// Takes a line to learn from, if any are wanted. Returns the new headers when it is time for them and they differ.
+    #[inline]
+    pub(super) fn learn(&mut self, line: &[u8]) -> Option<Headers> {
+        self.lines += 1;
+        if self.lines == AGAIN - u64::from(LEARN_AT[2]) && self.learner.is_none() {
+            self.learner = Some(Box::default());
+        }
+        let learner = self.learner.as_mut()?;
+        learner.add(line);
+        let lines = learner.lines();
+        if !LEARN_AT.contains(&lines) {
+            return None;
+        }
+        let first = self.lines < AGAIN / 2;
+        let ripe = lines >= LEARN_AT[2];
+        let headers = if first || ripe { learner.headers() } else { return None };
+        if ripe {
+            self.learner = None;
+        }
+        if headers == self.headers { None } else { Some(headers) }
+    }
+
+    /// Takes note of whether a line had the whole header.
+    #[inline]
+    pub(super) fn fitted(&mut self, fits: bool) {
+        self.watched += 1;
+        self.misfits += u32::from(!fits);
+        if self.watched >= WATCHED {
+            if self.misfits > MISFITS && self.learner.is_none() {
+                self.learner = Some(Box::default());
+            }
+            (self.watched, self.misfits) = (0, 0);
+        }
+    }
+
+    #[inline]
+    pub(super) fn saw(&mut self, id: u32) {
+        if let Some(bits) = self.seen.get_mut((id >> 6 & 3) as usize) {
+            *bits |= 1 << (id & 63);
+        }
+    }
+}

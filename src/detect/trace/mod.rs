@@ -1,0 +1,284 @@
+//! Sessions of a watch (requests, blocks, jobs): what they usually do, and what many of them no longer do.
+//!
+//! What comes in: events, and the ends of windows. What goes out: [`Deviation`]s: a step that is missing, comes where it
+//! never came, comes too often, takes too long, or comes in another order, in more sessions than the past allows. One
+//! odd session is no deviation worth telling; several of a kind in a few windows are. What never happens here: learning
+//! from windows that are younger than the longest span that is judged, or judging by what was learnt from them.
+
+pub mod key;
+pub mod open;
+pub mod tally;
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use key::KeyFinder;
+use open::OpenSessions;
+use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted, span_end};
+
+use super::tail::upper_tail;
+use crate::time::Nanos;
+
+/// Windows that deviations are added up over.
+pub const SCALES: [usize; 4] = [1, 3, 6, 36];
+/// The youngest windows, not learnt yet.
+const RECENT: usize = 36;
+/// Sessions of a type before it is judged.
+const ENOUGH: f32 = 20.0;
+/// What fewer sessions do than this share is a deviation.
+const RARE: f64 = 0.3;
+/// The part of counts and durations that is far out.
+const FAR: f64 = 0.02;
+/// Sessions of a type after which half is forgotten.
+const MOST: f32 = 20_000.0;
+
+/// What is different about sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A line that sessions of this type seldom have.
+    Present(Unit),
+    /// A line that they nearly always have is missing.
+    Absent(Unit),
+    /// A line comes more often in a session than it used to.
+    Many(Unit),
+    /// A line comes less often in a session than it used to.
+    Few(Unit),
+    /// They stay longer in a group.
+    Slow(u32),
+    /// The second follows the first.
+    Order(Unit, Unit),
+}
+
+/// Something that more sessions do than the past allows.
+#[derive(Clone, Debug)]
+pub struct Deviation {
+    /// What.
+    pub kind: Kind,
+    /// Sessions that do it, of how many, over the windows.
+    pub seen: f64,
+    /// Sessions of these types over the windows.
+    pub sessions: f64,
+    /// How many of them were expected to.
+    pub expected: f64,
+    /// How surprising, in nats, as the past's frequencies have it.
+    pub surprise: f64,
+    /// Windows in a row, this one the last.
+    pub windows: usize,
+}
+
+/// The sessions of a watch.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    keys: KeyFinder,
+    open: OpenSessions,
+    now: Tally,
+    recent: VecDeque<Tally>,
+    model: Tally,
+}
+
+impl Trace {
+    /// Counts an event; true when it belongs to a session.
+    pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> bool {
+        let Some(key) = self.keys.key(line, unit.into()) else { return false };
+        self.open.add(key, ts, group, unit);
+        true
+    }
+
+    /// How people would call the session key.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.keys.name()
+    }
+
+    /// Ends a window: the sessions that are over by now are judged together with those of the windows before.
+    pub fn close(&mut self, end: Nanos) -> Vec<Deviation> {
+        let mut now = std::mem::take(&mut self.now);
+        self.open.close(end, |session| now.add(session));
+        self.recent.push_back(now);
+        let found = self.judge();
+        if self.recent.len() >= RECENT {
+            if let Some(oldest) = self.recent.pop_front() {
+                self.model.merge(&oldest);
+                self.model.types.values_mut().filter(|one| one.sessions > MOST).for_each(TypeTally::halve);
+            }
+        }
+        found
+    }
+
+    /// Takes what is wrong out of the sessions to be learnt.
+    pub fn refuse(&mut self, kind: Kind) {
+        for tally in &mut self.recent {
+            for one in tally.types.values_mut() {
+                match kind {
+                    Kind::Present(unit) | Kind::Many(unit) | Kind::Few(unit) => drop(one.units.remove(&unit)),
+                    Kind::Absent(_) => {}
+                    Kind::Slow(group) => drop(one.spans.remove(&group)),
+                    Kind::Order(from, to) => drop(one.steps.remove(&(from, to))),
+                }
+            }
+        }
+    }
+
+    fn judge(&self) -> Vec<Deviation> {
+        let Some(now) = self.recent.back() else { return Vec::new() };
+        let mut kinds: Vec<Kind> = Vec::new();
+        for (root, tally) in sorted(&now.types) {
+            if let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) {
+                deviations(model, tally, &mut kinds);
+            }
+        }
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds.into_iter().filter_map(|kind| self.weigh(kind)).collect()
+    }
+
+    /// The span of windows over which a deviation is most surprising.
+    fn weigh(&self, kind: Kind) -> Option<Deviation> {
+        let mut best: Option<Deviation> = None;
+        let mut sums: FxHashMap<Unit, (f64, f64)> = FxHashMap::default();
+        for (at, tally) in self.recent.iter().rev().enumerate() {
+            for (root, one) in sorted(&tally.types) {
+                let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) else { continue };
+                let Some(limit) = Limit::of(model, kind) else { continue };
+                let sum = sums.entry(*root).or_default();
+                sum.0 += f64::from(one.sessions);
+                sum.1 += limit.count(one, kind);
+            }
+            if SCALES.contains(&(at + 1)) || at + 1 == self.recent.len() {
+                let one = self.surprise(kind, &sums, at + 1);
+                if best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
+                    best = Some(one);
+                }
+            }
+        }
+        best
+    }
+
+    fn surprise(&self, kind: Kind, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
+        let (mut seen, mut sessions, mut expected, mut spread) = (0.0, 0.0, 0.0, 0.0);
+        for (root, (count, found)) in sorted(sums) {
+            let Some(model) = self.model.types.get(root) else { continue };
+            let Some(limit) = Limit::of(model, kind) else { continue };
+            let past = f64::from(model.sessions);
+            let size = limit.count(model, kind) + 0.5;
+            seen += found;
+            sessions += count;
+            expected += count * size / (past + 1.0);
+            spread += (count / (past + 1.0)).powi(2) * size;
+        }
+        // A gamma law for the rate and a Poisson law for the count: negative binomial.
+        let fano = 1.0 + spread / expected.max(1e-12);
+        let surprise = if seen > expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+        Deviation { kind, seen, sessions, expected, surprise, windows }
+    }
+}
+
+/// From which bucket on a count or a duration is a deviation.
+#[derive(Clone, Copy, Debug)]
+struct Limit(usize);
+
+impl Limit {
+    /// `None` where this type does not take part: it is no deviation there.
+    fn of(model: &TypeTally, kind: Kind) -> Option<Self> {
+        let past = f64::from(model.sessions) + 1.0;
+        let rare = |count: f64| (count + 0.5) / past < RARE;
+        match kind {
+            Kind::Present(unit) => Some(Self(0)).filter(|_| rare(present(model, unit))),
+            Kind::Absent(unit) => Some(Self(0)).filter(|_| rare(f64::from(model.sessions) - present(model, unit))),
+            Kind::Many(unit) => {
+                let counts = model.units.get(&unit)?;
+                let total: f64 = counts.iter().copied().map(f64::from).sum();
+                let at = last(counts, FAR * total) + 1;
+                Some(Self(at)).filter(|_| at < COUNTS && total > f64::from(ENOUGH))
+            }
+            Kind::Few(unit) => {
+                let counts = model.units.get(&unit)?;
+                let total: f64 = counts.iter().copied().map(f64::from).sum();
+                let at = first(counts, FAR * total);
+                Some(Self(at)).filter(|_| at > 0 && total > f64::from(ENOUGH))
+            }
+            Kind::Slow(group) => {
+                let counts = model.spans.get(&group)?;
+                let total: f64 = counts.iter().copied().map(f64::from).sum();
+                let at = last(counts, FAR * total) + 1;
+                Some(Self(at)).filter(|_| at < SPANS && total > f64::from(ENOUGH))
+            }
+            Kind::Order(..) => Some(Self(0)).filter(|_| rare(step(model, kind))),
+        }
+    }
+
+    /// Sessions of a tally that deviate.
+    fn count(self, tally: &TypeTally, kind: Kind) -> f64 {
+        let from = |counts: Option<&[f32]>| {
+            counts.map_or(0.0, |counts| counts.iter().skip(self.0).copied().map(f64::from).sum())
+        };
+        match kind {
+            Kind::Present(unit) => present(tally, unit),
+            Kind::Absent(unit) => f64::from(tally.sessions) - present(tally, unit),
+            Kind::Many(unit) => from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
+            Kind::Few(unit) => present(tally, unit) - from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
+            Kind::Slow(group) => from(tally.spans.get(&group).map(<[f32; SPANS]>::as_slice)),
+            Kind::Order(..) => step(tally, kind),
+        }
+    }
+}
+
+/// All that sessions of the window do and the model's seldom did.
+fn deviations(model: &TypeTally, tally: &TypeTally, kinds: &mut Vec<Kind>) {
+    let mut take = |kind: Kind| {
+        if Limit::of(model, kind).is_some_and(|limit| limit.count(tally, kind) > 0.0) {
+            kinds.push(kind);
+        }
+    };
+    for (unit, _) in sorted(&tally.units) {
+        take(Kind::Present(*unit));
+        take(Kind::Many(*unit));
+        take(Kind::Few(*unit));
+    }
+    for (unit, _) in sorted(&model.units) {
+        take(Kind::Absent(*unit));
+    }
+    for (group, _) in sorted(&tally.spans) {
+        take(Kind::Slow(*group));
+    }
+    for ((from, to), _) in sorted(&tally.steps) {
+        take(Kind::Order(*from, *to));
+    }
+}
+
+fn present(tally: &TypeTally, unit: Unit) -> f64 {
+    tally.units.get(&unit).map_or(0.0, |counts| counts.iter().copied().map(f64::from).sum())
+}
+
+fn step(tally: &TypeTally, kind: Kind) -> f64 {
+    let Kind::Order(from, to) = kind else { return 0.0 };
+    tally.steps.get(&(from, to)).copied().map_or(0.0, f64::from)
+}
+
+/// The last bucket that, with those after it, holds more than this.
+fn last(counts: &[f32], more: f64) -> usize {
+    let mut sum = 0.0;
+    let at = counts.iter().rposition(|count| {
+        sum += f64::from(*count);
+        sum > more
+    });
+    at.unwrap_or_default()
+}
+
+/// The first bucket that, with those before it, holds more than this.
+fn first(counts: &[f32], more: f64) -> usize {
+    let mut sum = 0.0;
+    let at = counts.iter().position(|count| {
+        sum += f64::from(*count);
+        sum > more
+    });
+    at.unwrap_or_default()
+}
+
+/// The longest duration that is not far out, in seconds.
+#[must_use]
+pub fn usual_span(model: &Tally, group: u32) -> f64 {
+    let limits = model.types.values().filter_map(|one| Limit::of(one, Kind::Slow(group)));
+    limits.map(|limit| span_end(limit.0)).fold(0.0, f64::max)
+}

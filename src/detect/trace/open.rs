@@ -1,0 +1,161 @@
+//! Sessions that may still go on.
+//!
+//! What comes in: events with their session keys. What goes out: sessions that have been quiet for longer than their
+//! like ever are. Bounded: sessions, and the parts of one.
+
+use rustc_hash::FxHashMap;
+
+use super::tally::Unit;
+use crate::time::{Nanos, SECOND};
+
+/// Open sessions; past it those that were quiet longest are dropped unjudged.
+const MAX_OPEN: usize = 20_000;
+/// Units, groups and steps of one session.
+const MAX_PARTS: usize = 256;
+/// A session ends after this long without a line, until the gaps inside of sessions are known.
+const FIRST_QUIET: Nanos = 30 * SECOND;
+/// No session is waited for longer.
+const LONGEST_QUIET: Nanos = 3_600 * SECOND;
+/// Gaps before their quantile is trusted.
+const ENOUGH: u64 = 1_000;
+/// Buckets of gaps: two an octave from 1 ms on.
+const GAPS: usize = 48;
+
+/// One session: a request, a block, a job.
+#[derive(Clone, Debug)]
+pub struct Session {
+    first: Nanos,
+    last: Nanos,
+    counts: Vec<(Unit, u16)>,
+    spans: Vec<Part>,
+    steps: Vec<(Unit, Unit)>,
+}
+
+/// What a session did in one group.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    group: u32,
+    first: Nanos,
+    last: Nanos,
+    unit: Unit,
+}
+
+impl Session {
+    fn new(ts: Nanos) -> Self {
+        Self { first: ts, last: ts, counts: Vec::new(), spans: Vec::new(), steps: Vec::new() }
+    }
+
+    fn add(&mut self, ts: Nanos, group: u32, unit: Unit) {
+        self.last = self.last.max(ts);
+        let (room, more) = (self.counts.len() < MAX_PARTS, self.spans.len() < MAX_PARTS);
+        match self.counts.iter_mut().find(|(known, _)| *known == unit) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None if room => self.counts.push((unit, 1)),
+            None => {}
+        }
+        match self.spans.iter_mut().find(|part| part.group == group) {
+            Some(part) => {
+                let step = (part.unit, unit);
+                part.last = part.last.max(ts);
+                part.unit = unit;
+                if self.steps.len() < MAX_PARTS && !self.steps.contains(&step) {
+                    self.steps.push(step);
+                }
+            }
+            None if more => self.spans.push(Part { group, first: ts, last: ts, unit }),
+            None => {}
+        }
+    }
+
+    /// The unit that it began with.
+    #[must_use]
+    pub fn root(&self) -> Unit {
+        self.counts.first().map_or(Unit::MAX, |(unit, _)| *unit)
+    }
+
+    /// How often it has which unit.
+    #[must_use]
+    pub fn counts(&self) -> &[(Unit, u16)] {
+        &self.counts
+    }
+
+    /// Nanoseconds from its first to its last line in each group.
+    pub fn spans(&self) -> impl Iterator<Item = (u32, Nanos)> {
+        self.spans.iter().map(|part| (part.group, part.last - part.first))
+    }
+
+    /// Which unit follows which, each pair once.
+    #[must_use]
+    pub fn steps(&self) -> &[(Unit, Unit)] {
+        &self.steps
+    }
+}
+
+/// All open sessions.
+#[derive(Clone, Debug)]
+pub struct OpenSessions {
+    open: FxHashMap<u64, Session>,
+    gaps: [u64; GAPS],
+    known: u64,
+    /// Sessions that begin earlier may have begun before reading did.
+    whole_from: Option<Nanos>,
+}
+
+impl Default for OpenSessions {
+    fn default() -> Self {
+        Self { open: FxHashMap::default(), gaps: [0; GAPS], known: 0, whole_from: None }
+    }
+}
+
+impl OpenSessions {
+    /// Counts a line of a session.
+    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) {
+        self.whole_from.get_or_insert(ts.saturating_add(FIRST_QUIET));
+        let session = self.open.entry(key).or_insert_with(|| Session::new(ts));
+        if !session.counts.is_empty() {
+            let millis = (ts - session.last).max(0) as f64 / 1e6;
+            let bucket = if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(GAPS - 1) };
+            self.gaps[bucket] += 1;
+            self.known += 1;
+        }
+        session.add(ts, group, unit);
+    }
+
+    /// How long a session has to be quiet to be over: four times what all but one in a thousand gaps are below.
+    #[must_use]
+    pub fn quiet(&self) -> Nanos {
+        if self.known < ENOUGH {
+            return FIRST_QUIET;
+        }
+        let mut left = self.known / 1_000;
+        let longest = self.gaps.iter().enumerate().rev().find(|(_, count)| {
+            let past = **count > left;
+            left = left.saturating_sub(**count);
+            past
+        });
+        let millis = longest.map_or(0.0, |(bucket, _)| (bucket as f64 / 2.0).exp2());
+        ((4.0 * millis * 1e6) as Nanos).clamp(2 * SECOND, LONGEST_QUIET)
+    }
+
+    /// Takes out all sessions that are over at `now`, and hands on those that were seen from their start.
+    pub fn close(&mut self, now: Nanos, mut closed: impl FnMut(&Session)) {
+        let over = now.saturating_sub(self.quiet());
+        let whole_from = self.whole_from.unwrap_or(Nanos::MAX);
+        self.open.retain(|_, session| {
+            if session.last >= over {
+                return true;
+            }
+            if session.first >= whole_from {
+                closed(session);
+            }
+            false
+        });
+        if self.open.len() > MAX_OPEN {
+            let mut by_age: Vec<(Nanos, u64)> = self.open.iter().map(|(key, one)| (one.last, *key)).collect();
+            by_age.sort_unstable();
+            for (_, key) in by_age.iter().take(self.open.len() - MAX_OPEN) {
+                self.open.remove(key);
+            }
+        }
+    }
+}

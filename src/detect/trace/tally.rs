@@ -1,0 +1,136 @@
+//! What the sessions of one window did, added up by type: all that is judged and learnt.
+//!
+//! What comes in: closed sessions. What goes out: counts. Sums only, so the order in which sessions are closed does not
+//! matter. Everything is bounded: types, and per type units and steps.
+
+use rustc_hash::FxHashMap;
+
+use super::open::Session;
+
+/// A line of one group with one template: the letters that sessions are spelt with.
+pub type Unit = u32;
+
+/// Count buckets: 1, 2, 3, then two an octave, the last open.
+pub const COUNTS: usize = 12;
+/// Buckets of durations: two an octave from 1 ms on; the last, from 25 minutes on, is open.
+pub const SPANS: usize = 44;
+/// Types of sessions, and units and steps of a type, that are told apart.
+const MAX_TYPES: usize = 256;
+const MAX_PARTS: usize = 1_024;
+
+/// Sessions of one type.
+#[derive(Clone, Debug, Default)]
+pub struct TypeTally {
+    /// Sessions.
+    pub sessions: f32,
+    /// By unit: sessions that have it so often.
+    pub units: FxHashMap<Unit, [f32; COUNTS]>,
+    /// By group: sessions that spent so long in it.
+    pub spans: FxHashMap<u32, [f32; SPANS]>,
+    /// Sessions in which the second follows the first in the same group.
+    pub steps: FxHashMap<(Unit, Unit), f32>,
+}
+
+/// Sessions by type: the unit that they begin with.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By first unit.
+    pub types: FxHashMap<Unit, TypeTally>,
+}
+
+impl Tally {
+    /// Counts a closed session.
+    pub fn add(&mut self, session: &Session) {
+        if self.types.len() >= MAX_TYPES && !self.types.contains_key(&session.root()) {
+            return;
+        }
+        let tally = self.types.entry(session.root()).or_default();
+        tally.sessions += 1.0;
+        for (unit, count) in session.counts() {
+            if tally.units.len() < MAX_PARTS || tally.units.contains_key(unit) {
+                tally.units.entry(*unit).or_default()[count_bucket(*count)] += 1.0;
+            }
+        }
+        for (group, nanos) in session.spans() {
+            if tally.spans.len() < MAX_PARTS || tally.spans.contains_key(&group) {
+                tally.spans.entry(group).or_insert([0.0; SPANS])[span_bucket(nanos)] += 1.0;
+            }
+        }
+        for step in session.steps() {
+            if tally.steps.len() < MAX_PARTS || tally.steps.contains_key(step) {
+                *tally.steps.entry(*step).or_default() += 1.0;
+            }
+        }
+    }
+
+    /// Adds another tally to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (root, from) in sorted(&other.types) {
+            if self.types.len() >= MAX_TYPES && !self.types.contains_key(root) {
+                continue;
+            }
+            self.types.entry(*root).or_default().merge(from);
+        }
+    }
+}
+
+impl TypeTally {
+    fn merge(&mut self, other: &Self) {
+        self.sessions += other.sessions;
+        for (unit, counts) in sorted(&other.units) {
+            if self.units.len() < MAX_PARTS || self.units.contains_key(unit) {
+                let to = self.units.entry(*unit).or_default();
+                to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+            }
+        }
+        for (group, counts) in sorted(&other.spans) {
+            if self.spans.len() < MAX_PARTS || self.spans.contains_key(group) {
+                let to = self.spans.entry(*group).or_insert([0.0; SPANS]);
+                to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+            }
+        }
+        for (step, count) in sorted(&other.steps) {
+            if self.steps.len() < MAX_PARTS || self.steps.contains_key(step) {
+                *self.steps.entry(*step).or_default() += count;
+            }
+        }
+    }
+
+    /// Forgets half of everything; what becomes next to nothing goes.
+    pub fn halve(&mut self) {
+        self.sessions /= 2.0;
+        self.units.values_mut().flatten().for_each(|count| *count /= 2.0);
+        self.spans.values_mut().flatten().for_each(|count| *count /= 2.0);
+        self.steps.values_mut().for_each(|count| *count /= 2.0);
+        self.units.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
+        self.spans.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
+        self.steps.retain(|_, count| *count > 0.1);
+    }
+}
+
+/// The entries of a map in the order of its keys: where the order shows in the result.
+pub fn sorted<K: Ord, V>(map: &FxHashMap<K, V>) -> Vec<(&K, &V)> {
+    let mut all: Vec<(&K, &V)> = map.iter().collect();
+    all.sort_unstable_by(|one, two| one.0.cmp(two.0));
+    all
+}
+
+fn count_bucket(count: u16) -> usize {
+    match count {
+        0..=3 => usize::from(count.max(1)) - 1,
+        _ => (3 + ((f64::from(count) / 4.0).log2() * 2.0) as usize).min(COUNTS - 1),
+    }
+}
+
+/// The bucket of a duration.
+#[must_use]
+pub fn span_bucket(nanos: i64) -> usize {
+    let millis = nanos.max(0) as f64 / 1e6;
+    if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(SPANS - 1) }
+}
+
+/// The longest duration of a bucket in seconds.
+#[must_use]
+pub fn span_end(bucket: usize) -> f64 {
+    (bucket as f64 / 2.0).exp2() / 1000.0
+}
