@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::attribute::Note;
 use super::feed::{Clock, Feed, STREAM, WATCH};
 use super::rows::Rows;
+use super::session::SessionVerdict;
 use super::{EvalError, Protocol, Setup, Unit};
 use crate::collect::{Batch, Coverage, Known, Purpose};
 use crate::detect::window::OpenWindow;
@@ -39,6 +40,8 @@ pub struct Verdict {
 pub struct Driven {
     /// By start of the window in the engine's time.
     pub verdicts: BTreeMap<Nanos, Verdict>,
+    /// Of sessions instead, by their own names.
+    pub sessions: Vec<SessionVerdict>,
     /// What would have been sent, in order; times are the engine's.
     pub notes: Vec<Note>,
     /// Lines that went through the engine; with `all` each twice.
@@ -123,6 +126,7 @@ impl Driven {
             let verdict = self.verdicts.entry(row.window.range.start).or_default();
             verdict.judged |= row.judgement.score.is_some();
             verdict.score = verdict.score.max(row.judgement.score.unwrap_or_default());
+            // The evidence of this version names no detector.
             verdict.alarm |= row.judgement.anomalous.is_some();
         }
         for transition in step.transitions {

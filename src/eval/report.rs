@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::attribute::{Kind, Note, Tally, busy};
 use super::drive::{Driven, Verdict, drive};
 use super::metric::{self, Hits, Scored};
-use super::session::SessionVerdict;
+use super::session::{self, Judge};
 use super::truth::{TrueUnit, Truth};
 use super::{EvalError, Protocol, Setup, Unit};
 use crate::time::{Nanos, SECOND, TimeRange, ceil};
@@ -63,6 +63,8 @@ pub struct Report {
     pub benign_total: Option<usize>,
     /// Of the found, from onset to the note.
     pub median_delay_seconds: Option<f64>,
+    /// All of these delays, so that several files can be taken together.
+    pub delays_seconds: Vec<f64>,
     /// Notes that opened something.
     pub notifications: usize,
     /// Those of them outside of all incidents and benign events.
@@ -142,6 +144,15 @@ impl Exam {
         drive(&self.path, &self.setup, self.border)
     }
 
+    /// Lets a judge of sessions judge.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or an event has no template.
+    pub fn drive_sessions(&self, judge: &mut Judge<'_>) -> Result<Driven, EvalError> {
+        let sessions = session::drive(&self.path, self.setup.protocol, self.border, judge)?;
+        Ok(Driven { sessions, lines: self.truth.lines, ..Driven::default() })
+    }
+
     /// What would have been sent, in the file's own time.
     #[must_use]
     pub fn notes(&self, driven: &Driven) -> Vec<Note> {
@@ -155,8 +166,7 @@ impl Exam {
     #[must_use]
     pub fn report(&self, driven: &Driven) -> Report {
         let scored = self.scored();
-        let verdicts: Vec<Verdict> =
-            scored.iter().map(|unit| driven.verdicts.get(&unit.key).cloned().unwrap_or_default()).collect();
+        let verdicts = self.verdicts(driven);
         let pairs: Vec<Scored> = scored.iter().zip(&verdicts).map(|(unit, verdict)| pair(unit, verdict)).collect();
         let mut report = Report {
             set: set_name(&self.path),
@@ -171,13 +181,30 @@ impl Exam {
             detectors: detectors(scored, &verdicts),
             ..Report::default()
         };
-        report.match_labels(&pairs, metric::block(pairs.len()));
+        // Sessions do not hang together as neighbouring windows do.
+        let block = if self.setup.unit == Unit::Session { 1 } else { metric::block(pairs.len()) };
+        report.match_labels(&pairs, block);
         self.match_incidents(&mut report, driven, &pairs);
         report
     }
 
     fn scored(&self) -> &[TrueUnit] {
         self.truth.units.get(self.first..).unwrap_or_default()
+    }
+
+    /// What was found about each scored unit; one that was not answered has score 0.
+    fn verdicts(&self, driven: &Driven) -> Vec<Verdict> {
+        let by_name = driven.sessions.iter().filter_map(|found| {
+            let verdict = Verdict { score: found.score, judged: true, alarm: found.alarm, ..Verdict::default() };
+            Some((*self.truth.sessions.get(&found.key)?, verdict))
+        });
+        let sessions: HashMap<usize, Verdict> = by_name.collect();
+        let of = |(place, unit): (usize, &TrueUnit)| {
+            let found =
+                if self.setup.unit == Unit::Session { sessions.get(&place) } else { driven.verdicts.get(&unit.key) };
+            found.cloned().unwrap_or_default()
+        };
+        self.truth.units.iter().enumerate().skip(self.first).map(of).collect()
     }
 
     fn match_incidents(&self, report: &mut Report, driven: &Driven, pairs: &[Scored]) {
@@ -190,15 +217,16 @@ impl Exam {
         let tally = Tally::new(&planted, &benign, &notes, span);
         report.notifications = tally.notifications;
         let timed = matches!(self.setup.unit, Unit::Time(_));
-        if !timed && !self.truth.attributed {
+        if !self.truth.intervals || (!timed && !self.truth.attributed) {
             return;
         }
         report.incidents_found = Some(tally.found());
         report.incidents_total = Some(tally.total());
         report.incidents_any = Some(tally.any);
-        report.benign_notified = Some(tally.benign_notified());
-        report.benign_total = Some(benign.len());
+        report.benign_notified = (!benign.is_empty()).then(|| tally.benign_notified());
+        report.benign_total = (!benign.is_empty()).then_some(benign.len());
         report.median_delay_seconds = tally.median_delay();
+        report.delays_seconds.clone_from(&tally.delays);
         report.kinds = tally.kinds;
         if !timed {
             return;
@@ -248,7 +276,9 @@ impl Report {
 /// The first unit that is scored, and the engine's time from which on it judges.
 fn border(truth: &Truth, setup: &Setup) -> (usize, Nanos) {
     let count = truth.units.len();
-    let at = |first: usize| (first, truth.units.get(first).map_or(Nanos::MAX, |unit| unit.key));
+    // Sessions are called by their places, but begin with their first line.
+    let start = |unit: &TrueUnit| if setup.unit == Unit::Session { unit.start } else { unit.key };
+    let at = |first: usize| (first, truth.units.get(first).map_or(Nanos::MAX, start));
     match (setup.protocol, setup.unit) {
         (Protocol::All, _) => (0, Nanos::MIN),
         (Protocol::Split, _) => at(count / 2),
@@ -262,20 +292,6 @@ fn border(truth: &Truth, setup: &Setup) -> (usize, Nanos) {
 
 fn pair(unit: &TrueUnit, verdict: &Verdict) -> Scored {
     Scored { score: verdict.score, alarm: verdict.alarm, label: unit.label }
-}
-
-/// Sessions from `first` on with what was found about them; one that was not answered has score 0.
-#[must_use]
-pub fn of_sessions(truth: &Truth, verdicts: &[SessionVerdict], first: usize) -> Vec<Scored> {
-    let found: HashMap<usize, &SessionVerdict> =
-        verdicts.iter().filter_map(|verdict| truth.sessions.get(&verdict.key).map(|place| (*place, verdict))).collect();
-    let scored = truth.units.iter().enumerate().skip(first);
-    scored
-        .map(|(place, unit)| match found.get(&place) {
-            Some(verdict) => Scored { score: verdict.score, alarm: verdict.alarm, label: unit.label },
-            None => Scored { score: 0.0, alarm: false, label: unit.label },
-        })
-        .collect()
 }
 
 fn detectors(units: &[TrueUnit], verdicts: &[Verdict]) -> Vec<Detector> {

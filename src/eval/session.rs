@@ -40,16 +40,7 @@ pub struct SessionVerdict {
 
 /// The seam. Takes the next line, to learn from or to judge, in the order of time, and `None` when all was handed over;
 /// answers with the sessions that ended by it. A session is answered when it was judged to its end, once.
-pub trait Judge {
-    /// Takes a line.
-    fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict>;
-}
-
-impl<F: FnMut(Purpose, Option<SessionEntry<'_>>) -> Vec<SessionVerdict>> Judge for F {
-    fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict> {
-        self(purpose, entry)
-    }
-}
+pub type Judge<'a> = dyn FnMut(Purpose, Option<SessionEntry<'_>>) -> Vec<SessionVerdict> + 'a;
 
 /// Hands a file to the judge: what lies before `border` is learnt, the rest judged; with [`Protocol::All`] everything is
 /// learnt, then everything judged. Of files without time the border counts sessions.
@@ -60,7 +51,7 @@ pub fn drive(
     path: &Path,
     protocol: Protocol,
     border: Nanos,
-    judge: &mut dyn Judge,
+    judge: &mut Judge<'_>,
 ) -> Result<Vec<SessionVerdict>, EvalError> {
     if protocol == Protocol::All {
         pass(path, Nanos::MAX, judge)?;
@@ -68,7 +59,7 @@ pub fn drive(
     pass(path, if protocol == Protocol::All { Nanos::MIN } else { border }, judge)
 }
 
-fn pass(path: &Path, border: Nanos, judge: &mut dyn Judge) -> Result<Vec<SessionVerdict>, EvalError> {
+fn pass(path: &Path, border: Nanos, judge: &mut Judge<'_>) -> Result<Vec<SessionVerdict>, EvalError> {
     let mut rows = Rows::open(path)?;
     let purpose = |at: Nanos| if at < border { Purpose::Learn } else { Purpose::Judge };
     let mut found = Vec::new();
@@ -76,7 +67,7 @@ fn pass(path: &Path, border: Nanos, judge: &mut dyn Judge) -> Result<Vec<Session
         Layout::Lines => {
             while let Some(row) = rows.line()? {
                 let entry = SessionEntry { key: None, ts: row.ts, stream: row.stream, line: row.line };
-                found.extend(judge.take(purpose(row.ts), Some(entry)));
+                found.extend(judge(purpose(row.ts), Some(entry)));
             }
         }
         Layout::Sessions => {
@@ -86,13 +77,13 @@ fn pass(path: &Path, border: Nanos, judge: &mut dyn Judge) -> Result<Vec<Session
                 for id in session.events.split_whitespace() {
                     let line = templates.get(id).map(String::as_str).unwrap_or_default();
                     let entry = SessionEntry { key: Some(&session.key), ts: line_time(events), stream: "-", line };
-                    found.extend(judge.take(purpose(place), Some(entry)));
+                    found.extend(judge(purpose(place), Some(entry)));
                     events += 1;
                 }
             }
         }
     }
-    found.extend(judge.take(purpose(Nanos::MAX - 1), None));
+    found.extend(judge(purpose(Nanos::MAX - 1), None));
     Ok(found)
 }
 
@@ -140,8 +131,9 @@ fn templates(path: &Path) -> Result<HashMap<String, String>, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::report::Exam;
     use crate::eval::truth::Truth;
-    use crate::eval::{Unit, report};
+    use crate::eval::{Setup, Unit, WARM_UP};
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -159,7 +151,11 @@ mod tests {
         passes: usize,
     }
 
-    impl Judge for Novel {
+    impl Novel {
+        fn judge(&mut self) -> impl FnMut(Purpose, Option<SessionEntry<'_>>) -> Vec<SessionVerdict> {
+            |purpose, entry| self.take(purpose, entry)
+        }
+
         fn take(&mut self, purpose: Purpose, entry: Option<SessionEntry<'_>>) -> Vec<SessionVerdict> {
             let Some(entry) = entry else {
                 self.passes += 1;
@@ -184,16 +180,13 @@ mod tests {
         let folder = folder(&[("x.tsv", rows), ("templates.tsv", "0\topen <*>\n1\tclose <*>\n2\tfail <*>\n")]);
         let path = folder.path().join("x.tsv");
         let truth = Truth::read(&path, Unit::Session).unwrap();
-        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::default()).unwrap();
+        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::judge(&mut Novel::default())).unwrap();
         let keys: Vec<&str> = verdicts.iter().map(|verdict| verdict.key.as_str()).collect();
         assert_eq!(keys, ["b", "d"]);
-        let scored = report::of_sessions(&truth, &verdicts, 2);
-        assert_eq!(
-            scored.iter().map(|unit| (unit.alarm, unit.label)).collect::<Vec<_>>(),
-            [(false, false), (true, true)]
-        );
+        assert_eq!(verdicts.iter().map(|verdict| verdict.alarm).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(truth.units.iter().map(|unit| unit.label).collect::<Vec<_>>(), [false, false, false, true]);
         let mut judge = Novel::default();
-        assert_eq!(drive(&path, Protocol::All, 0, &mut judge).unwrap().len(), 4);
+        assert_eq!(drive(&path, Protocol::All, 0, &mut judge.judge()).unwrap().len(), 4);
         assert_eq!(judge.passes, 2);
     }
 
@@ -210,10 +203,35 @@ mod tests {
         drive(&path, Protocol::Online, 2, &mut judge).unwrap();
         assert_eq!(seen[0], (Purpose::Learn, None, "open x".to_owned()));
         assert_eq!(seen[2], (Purpose::Judge, None, "fail y".to_owned()));
-        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::default()).unwrap();
-        let truth = Truth::read(&path, Unit::Session).unwrap();
-        let scored = report::of_sessions(&truth, &verdicts, 1);
-        assert_eq!(scored.iter().map(|unit| (unit.alarm, unit.label)).collect::<Vec<_>>(), [(true, true)]);
+        let verdicts = drive(&path, Protocol::Split, 2, &mut Novel::judge(&mut Novel::default())).unwrap();
+        let keys: Vec<&str> = verdicts.iter().map(|verdict| verdict.key.as_str()).collect();
+        assert_eq!((keys, verdicts[0].alarm), (vec!["y"], true));
+    }
+
+    #[test]
+    fn a_report_of_sessions() {
+        let rows: String = (0..40)
+            .map(|n| format!("s{n}\t{}\t0 {}\n", u8::from(n % 8 == 3), if n % 8 == 3 { 1 } else { 0 }))
+            .collect();
+        let folder = folder(&[("x.tsv", &rows), ("templates.tsv", "0\tfine\n1\todd\n")]);
+        let setup = Setup {
+            unit: Unit::Session,
+            protocol: Protocol::All,
+            budget: None,
+            warm_up: WARM_UP,
+            detect: crate::detect::config::DetectConfig::default(),
+            incident: crate::incident::config::IncidentConfig::default(),
+        };
+        let exam = Exam::open(&folder.path().join("x.tsv"), &setup).unwrap();
+        let mut judge = |_: Purpose, entry: Option<SessionEntry<'_>>| {
+            let entry = entry.filter(|entry| entry.line == "odd");
+            let verdict = |key: &str| SessionVerdict { key: key.to_owned(), score: 1.0, alarm: true };
+            entry.and_then(|entry| entry.key).map(verdict).into_iter().collect()
+        };
+        let report = exam.report(&exam.drive_sessions(&mut judge).unwrap());
+        assert_eq!((report.units, report.units_anomalous, report.lines), (40, 5, 80));
+        assert_eq!((report.f1, report.pr_auc, report.incidents_found), (Some(1.0), Some(1.0), None));
+        assert_eq!((report.detectors.len(), report.detectors[0].alarms), (1, 5));
     }
 
     #[test]
@@ -221,7 +239,8 @@ mod tests {
         let error = |files: &[(&str, &str)]| {
             let folder = folder(files);
             let path = folder.path().join("x.tsv");
-            let error = drive(&path, Protocol::Online, 0, &mut Novel::default()).unwrap_err().to_string();
+            let error =
+                drive(&path, Protocol::Online, 0, &mut Novel::judge(&mut Novel::default())).unwrap_err().to_string();
             error.replace(&folder.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(error(&[("x.tsv", "a\t0\t1\n")]), @"cannot open DIR/templates.tsv: No such file or directory (os error 2)");

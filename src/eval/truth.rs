@@ -39,6 +39,8 @@ pub struct Truth {
     pub sessions: HashMap<String, usize>,
     /// What went wrong.
     pub planted: Vec<Planted>,
+    /// Whether labels mark intervals, so that the rest is normal time; labels of sessions that overlap do not.
+    pub intervals: bool,
     /// Whether that stands in `incidents.tsv`, so that it has names.
     pub attributed: bool,
     /// What should wake nobody.
@@ -66,6 +68,7 @@ impl Truth {
         if unit != Unit::Session {
             let tables = Tables::beside(path)?;
             truth.attributed = tables.planted.is_some();
+            truth.intervals |= truth.attributed;
             truth.planted = tables.planted.unwrap_or(truth.planted);
             truth.benign = tables.benign;
         }
@@ -104,7 +107,8 @@ fn of_lines(rows: &mut Rows, unit: Unit) -> Result<Truth, EvalError> {
     if cut_short {
         truth.units.pop();
     }
-    truth.planted = guess.planted;
+    truth.intervals = !guess.sessions;
+    truth.planted = if guess.sessions { Vec::new() } else { guess.planted };
     Ok(truth)
 }
 
@@ -159,11 +163,13 @@ impl Truth {
 }
 
 /// Incidents as the labels show them, where no table names them: lines of one group `kind@where@start second`; else
-/// labelled lines with no more than two minutes between.
+/// labelled lines with no more than two minutes between. Groups of normal lines are sessions: no incidents then.
 #[derive(Default)]
 struct Guess {
     planted: Vec<Planted>,
     groups: FxHashMap<String, usize>,
+    /// Lines that are normal have groups too.
+    sessions: bool,
 }
 
 const APART: Nanos = 120 * SECOND;
@@ -171,6 +177,7 @@ const APART: Nanos = 120 * SECOND;
 impl Guess {
     fn add(&mut self, row: &Row<'_>) {
         if !row.label {
+            self.sessions |= row.group != "-";
             return;
         }
         let named = row.group.contains('@').then(|| row.group.to_owned());
@@ -350,6 +357,9 @@ mod tests {
         let alerts = rows(&[(10, 1, "KERN"), (100, 1, "APP"), (300, 1, "APP"), (900, 0, "-")]);
         let truth = read(&[("stream.tsv", &alerts)], "10s").unwrap();
         assert_eq!(truth.planted.iter().map(|p| p.end / SECOND).collect::<Vec<_>>(), [100, 300]);
+        let sessions = rows(&[(10, 1, "blk_1"), (11, 0, "blk_2"), (900, 0, "-")]);
+        let truth = read(&[("stream.tsv", &sessions)], "10s").unwrap();
+        assert_eq!((truth.planted.len(), truth.intervals), (0, false));
         let table = "kind\tservice\tstart_ns\tend_ns\tonset_ns\talso\ttemplate\n\
                      error\tcart\t5\t9\t7\torder\tA#1;dispatcherServlet\nslow\tseat\t5\t9\t5\t-\t-\n";
         let benign = "kind\tservice\tstart_ns\tend_ns\ndeploy\tcart\t1\t2\n";

@@ -270,3 +270,12 @@ fn the_command_gives_all_figures_as_json_and_the_notifications_as_a_file() {
     let told = std::fs::read_to_string(told).unwrap();
     assert!(told.lines().any(|line| line.contains("\tnew\tcart: ") && line.contains("{stream=\"cart\"}")), "{told}");
 }
+
+#[test]
+fn the_script_that_makes_sets_tries_itself() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/make-sets.py");
+    match Command::new("python3").arg(script).arg("--self-test").output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => skip(&format!("python3 cannot be run: {error}")),
+    }
+}

@@ -64,7 +64,10 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     }
     let one = args.files.len() == 1 || args.notifications.is_none();
     ensure!(one, "--notifications takes what one file gives; name one FILE, not {}", args.files.len());
-    let settings = common.settings()?.settings;
+    // What the settings say of Loki and receivers does not matter here, so their notes are not shown.
+    let loaded = common.loader().load()?;
+    eprintln!("sigyn: {}", loaded.origin());
+    let settings = loaded.settings;
     let setup = Setup {
         unit: args.window,
         protocol: args.protocol,
