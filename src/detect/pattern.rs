@@ -24,9 +24,9 @@ const MAX_FOUND: usize = 5;
 /// Detectors that share the budget: features, sessions, new lines, and one for what is to come.
 const FAMILIES: f64 = 4.0;
 const DAY_SECONDS: f64 = 86_400.0;
-/// A group is in sessions from this share of its lines on, of so many lines at least; older lines weigh less.
+/// A group is in sessions from this share of its lines on, over so many windows at least; older ones weigh less.
 const IN_SESSIONS: f32 = 0.8;
-const ENOUGH_LINES: f32 = 50.0;
+const ENOUGH_WINDOWS: f32 = 20.0;
 const AGE: f32 = 0.995;
 /// Bytes of a line that a finding shows.
 const SHOWN: usize = 160;
@@ -66,8 +66,10 @@ pub struct Patterns {
 struct State {
     version: u32,
     groups: Vec<u64>,
-    /// By group: lines lately, and those in sessions.
-    keyed: Vec<(f32, f32)>,
+    /// By group: lines of this window, and those in sessions.
+    keyed: Vec<(u32, u32)>,
+    /// By group: windows with lines, and the sum of their shares of lines in sessions; older ones weigh less.
+    in_sessions: Vec<(f32, f32)>,
     units: Vec<UnitInfo>,
     trace: Trace,
     novelty: Novelty,
@@ -108,10 +110,11 @@ impl Patterns {
 
     /// The number of a group, by its fingerprint.
     pub fn group(&mut self, fingerprint: u64) -> GroupNumber {
-        let State { groups, keyed, group_of, .. } = &mut self.state;
+        let State { groups, keyed, in_sessions, group_of, .. } = &mut self.state;
         GroupNumber(*group_of.entry(fingerprint).or_insert_with(|| {
             groups.push(fingerprint);
-            keyed.push((0.0, 0.0));
+            keyed.push((0, 0));
+            in_sessions.push((0.0, 0.0));
             groups.len() as u32 - 1
         }))
     }
@@ -121,18 +124,22 @@ impl Patterns {
         Place { group: self.group(group), stream: self.miner.stream(stream) }
     }
 
-    /// Takes an entry in and gives its template.
-    pub fn add(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> TemplateId {
+    /// Takes an entry in and gives its template, and the level to count it with: a problem that belongs to the ordinary
+    /// course of its session is none.
+    pub fn add(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> (TemplateId, Level) {
         let mined = self.miner.mine(place.stream, entry.ts, level, entry.line);
         if !mined.continues {
             let unit = self.unit(place.group.0, mined.template, level, entry);
-            let keyed = self.state.trace.add(entry.ts, (place.group.0, unit), entry.line);
+            let in_session = self.state.trace.add(entry.ts, (place.group.0, unit), entry.line);
             if let Some((lines, with_key)) = self.state.keyed.get_mut(place.group.0 as usize) {
-                *lines += 1.0;
-                *with_key += f32::from(u8::from(keyed));
+                *lines += 1;
+                *with_key += u32::from(in_session.is_some());
+            }
+            if in_session == Some(true) {
+                return (mined.template, level.min(Level::Info));
             }
         }
-        mined.template
+        (mined.template, level)
     }
 
     /// The template of an entry that was missed before: it is no part of a session any more.
@@ -143,8 +150,8 @@ impl Patterns {
     /// Whether nearly all lines of a group belong to sessions: then how many there are follows from the sessions.
     #[must_use]
     pub fn is_in_sessions(&self, group: GroupNumber) -> bool {
-        let counts = self.state.keyed.get(group.0 as usize);
-        counts.is_some_and(|(lines, keyed)| *lines >= ENOUGH_LINES && *keyed >= IN_SESSIONS * lines)
+        let known = self.state.in_sessions.get(group.0 as usize);
+        known.is_some_and(|(windows, share)| *windows >= ENOUGH_WINDOWS && *share >= IN_SESSIONS * windows)
     }
 
     fn unit(&mut self, group: u32, template: TemplateId, level: Level, entry: &Entry<'_>) -> Unit {
@@ -287,8 +294,11 @@ impl Patterns {
                 found.push(self.found(info.group, surprise, evidence));
             }
         }
-        for (lines, keyed) in &mut self.state.keyed {
-            (*lines, *keyed) = (*lines * AGE, *keyed * AGE);
+        for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
+            if *lines > 0 {
+                (*windows, *share) = (*windows * AGE + 1.0, *share * AGE + *keyed as f32 / *lines as f32);
+            }
+            (*lines, *keyed) = (0, 0);
         }
         for group in 0..self.state.groups.len() as u32 {
             self.state.novelty.close(group, with_new.contains(&group));

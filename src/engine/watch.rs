@@ -29,6 +29,20 @@ const MAX_STREAMS: usize = 100_000;
 /// Labels that name a service, in the order of preference, for watches without `group_by`.
 const NAMES: [&str; 3] = ["service_name", "job", "app"];
 
+/// Labels whose values are names of pods, or may be.
+const PODS: [&str; 3] = ["pod", "pod_name", "stream"];
+
+/// The workload of a pod of a replica set, `cart` of `cart-66dcaa0e8-k8vqf`: a pod of a new release is the same service.
+/// Other names stay as they are.
+fn workload(pod: &str) -> &str {
+    let lower = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let mut parts = pod.rsplitn(3, '-');
+    let (Some(pod_part), Some(set), Some(name)) = (parts.next(), parts.next(), parts.next()) else { return pod };
+    let random = pod_part.len() == 5 && lower(pod_part);
+    let hash = (6..=10).contains(&set.len()) && lower(set) && set.bytes().any(|b| b.is_ascii_digit());
+    if random && hash && !name.is_empty() { name } else { pod }
+}
+
 /// What all watches share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -173,7 +187,7 @@ impl Watch {
             let (index, place) = *slot.get_or_insert_with(|| self.place_of(stream));
             let Some(state) = self.groups.get_mut(index) else { continue };
             let level = level_of(entry.line, entry.detected_level);
-            let template = self.patterns.add(place, &entry, level);
+            let (template, level) = self.patterns.add(place, &entry, level);
             if let Some(window) = state.add(&entry, level, template.0.into(), known) {
                 match self.purpose {
                     Purpose::Learn => state.study(&window, &About::default()),
@@ -335,7 +349,11 @@ impl Watch {
             let name = NAMES.iter().find(|name| named(name));
             return name.iter().filter_map(|name| Some((**name, stream.get(name)?))).collect();
         }
-        self.options.group_by.iter().filter_map(|name| Some((name.as_str(), stream.get(name)?))).collect()
+        let value = |name: &str| {
+            let value = stream.get(name)?;
+            Some(if PODS.contains(&name) { workload(value) } else { value })
+        };
+        self.options.group_by.iter().filter_map(|name| Some((name.as_str(), value(name)?))).collect()
     }
 
     fn group(&mut self, labels: Labels) -> usize {
@@ -410,3 +428,23 @@ impl Watch {
 
 /// Coverage of a window of which nothing bad is known yet.
 const UNSEEN: Coverage = Coverage { known: Known::Audited, seen: 0, missing: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_of_a_workload_are_one_group() {
+        for (pod, name) in [
+            ("ts-order-service-5b67c48447-mv5hb", "ts-order-service"),
+            ("cart-66dcaa0e8-aa08f", "cart"),
+            ("postgres-0", "postgres-0"),
+            ("R02-M1-N0-C:J12-U11", "R02-M1-N0-C:J12-U11"),
+            ("dfs.DataNode$PacketResponder", "dfs.DataNode$PacketResponder"),
+            ("node-exporter-x7k2p", "node-exporter-x7k2p"),
+            ("", ""),
+        ] {
+            assert_eq!(workload(pod), name);
+        }
+    }
+}

@@ -96,11 +96,12 @@ impl Trace {
         Self { day: u64::try_from(24 * HOUR / window.max(1)).unwrap_or(1), ..Self::default() }
     }
 
-    /// Counts an event; true when it belongs to a session.
-    pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> bool {
-        let Some(key) = self.keys.key(line, unit.into()) else { return false };
-        self.open.add(key, ts, group, unit);
-        true
+    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it.
+    pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> Option<bool> {
+        let key = self.keys.key(line, unit.into())?;
+        let root = self.open.add(key, ts, group, unit);
+        let model = self.model.types.get(&root).filter(|model| model.sessions >= ENOUGH);
+        Some(model.is_some_and(|model| present(model, unit) >= RARE * f64::from(model.sessions)))
     }
 
     /// How people would call the session key.

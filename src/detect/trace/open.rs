@@ -111,8 +111,8 @@ impl Default for OpenSessions {
 }
 
 impl OpenSessions {
-    /// Counts a line of a session.
-    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) {
+    /// Counts a line of a session, and says what the session began with.
+    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) -> Unit {
         self.whole_from.get_or_insert(ts.saturating_add(FIRST_QUIET));
         let session = self.open.entry(key).or_insert_with(|| Session::new(ts));
         if !session.counts.is_empty() {
@@ -124,6 +124,7 @@ impl OpenSessions {
             self.known += 1;
         }
         session.add(ts, group, unit);
+        session.root()
     }
 
     /// How long a session has to be quiet to be over: four times what all but one in a thousand gaps are below.
