@@ -29,19 +29,9 @@ pub(super) enum Kind {
     Any,
 }
 
-impl Kind {
-    /// The letter that stands for it in a stored header.
-    pub(super) const LETTERS: [(Self, u8); 8] = [
-        (Self::Time, b'T'),
-        (Self::Level, b'L'),
-        (Self::Bracket, b'B'),
-        (Self::Separator, b'S'),
-        (Self::Name, b'N'),
-        (Self::Number, b'D'),
-        (Self::BareName, b'W'),
-        (Self::Any, b'?'),
-    ];
+super::snapshot::stored_enum!(Kind[Time, Level, Bracket, Separator, Name, Number, BareName, Any]);
 
+impl Kind {
     pub(super) fn fits(self, token: &[u8]) -> bool {
         match self {
             Self::Time => is_time(token),

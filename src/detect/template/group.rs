@@ -8,6 +8,7 @@ use super::Limits;
 use super::atoms::{V, View, is_word, sequence_hash, wild_hash};
 use super::byte::word_hash;
 use super::slot::{MOST, is_capitals, shape, threshold};
+use super::snapshot::stored;
 use super::store::{Origin, RowKind, Seq, Store};
 use super::table::Table;
 
@@ -97,6 +98,11 @@ pub(super) struct Unseen<'a> {
     pub(super) place: u64,
     pub(super) origin: Origin<'a>,
 }
+
+stored!(Family { values, wild, variable, members });
+stored!(Bucket { sequences, free });
+stored!(Member { id, atoms, capitals });
+stored!(Groups { families, buckets, sequences, coarse });
 
 impl Groups {
     pub(super) fn new(limits: &Limits) -> Self {

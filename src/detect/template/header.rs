@@ -5,6 +5,7 @@
 
 use super::byte::{is_alnum, is_level, is_level_letter, place_in, word_hash};
 use super::column::{COLUMNS, Columns, Kind, ends_name, is_number, is_separator, is_time};
+use super::snapshot::stored;
 
 /// Share of the lines that must agree, in percent; of names and separators a little less, for they are left out at times.
 const COVER: u32 = 95;
@@ -33,6 +34,12 @@ pub(super) struct Header {
     /// Columns in which a code place was seen, as bits.
     pub(super) places: u16,
 }
+
+stored!(Headers { all, forms });
+stored!(Header { kinds, strict, places });
+stored!(Counts { seen, time, level, letter, bracket, separator, name, number, piped, place, marked, first, varied });
+stored!(Form { lines, columns });
+stored!(Learner { all, forms });
 
 /// What was cut from a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

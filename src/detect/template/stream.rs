@@ -2,7 +2,10 @@
 //!
 //! What comes in: lines of the stream. What goes out: when to learn its header anew. What never happens here: a line kept.
 
+use super::Level;
 use super::header::{Headers, Learner};
+use super::snapshot::{Bytes, Stored};
+use super::trace::Trace;
 
 /// Lines after which the header is learnt the first times.
 const LEARN_AT: [u32; 3] = [20, 100, 500];
@@ -26,7 +29,12 @@ pub(super) struct Stream {
     pub(super) misfits: u32,
     /// Templates seen, by the last byte of their ids.
     pub(super) seen: [u64; 4],
+    /// Lines that made a template.
     pub(super) fresh: u64,
+    pub(super) trace: Trace,
+    /// The last event: its template and level.
+    pub(super) event: u32,
+    pub(super) level: Level,
 }
 
 impl Stream {
@@ -76,3 +84,30 @@ impl Stream {
         }
     }
 }
+
+impl Stored for Stream {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.key, self.serial, self.used).put(out);
+        self.headers.put(out);
+        self.learner.put(out);
+        (self.lines, self.watched, self.misfits).put(out);
+        self.seen.put(out);
+        (self.fresh, self.event, self.level as u8).put(out);
+        self.trace.put(out);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> Option<Self> {
+        let (key, serial, used) = Stored::take(from)?;
+        let (headers, learner) = (Headers::take(from)?, Stored::take(from)?);
+        let (lines, watched, misfits) = Stored::take(from)?;
+        let seen = Stored::take(from)?;
+        let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
+        let level = LEVELS.get(usize::from(level)).copied()?;
+        let trace = Trace::take(from)?;
+        Some(Self { key, serial, used, headers, learner, lines, watched, misfits, seen, fresh, trace, event, level })
+    }
+}
+
+/// All levels, in their order.
+pub(super) const LEVELS: [Level; 7] =
+    [Level::Unknown, Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];

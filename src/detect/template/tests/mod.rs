@@ -1,0 +1,3 @@
+//! Tests of the whole miner.
+
+mod accuracy;
