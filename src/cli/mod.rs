@@ -11,6 +11,7 @@ pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;
+pub mod templates;
 pub mod text;
 
 use std::io::Write;
@@ -43,6 +44,8 @@ enum Command {
     Once(once::Args),
     /// Judge a log file or standard input.
     Scan(scan::Args),
+    /// Show what the lines of a log file have in common.
+    Templates(templates::Args),
     /// Look for all mistakes in the settings at once.
     Check(check::Args),
     /// Show sigyn find planted faults, with nothing else installed.
@@ -106,6 +109,7 @@ impl Cli {
             Command::Run(args) => run::run(args, common).await,
             Command::Once(args) => once::run(args, common).await,
             Command::Scan(args) => scan::run(args, common).await,
+            Command::Templates(args) => templates::run(args),
             Command::Check(args) => check::run(args, common).await,
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,

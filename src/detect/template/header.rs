@@ -333,7 +333,7 @@ impl Learner {
         let forms: Vec<_> = forms.iter().map(|(of, form)| (form.lines, *of, form.header())).collect();
         let lines: u32 = forms.iter().map(|(lines, ..)| lines).sum();
         let columns: usize = forms.iter().map(|(lines, _, header)| header.kinds.len() * *lines as usize).sum();
-        let single = forms.len() < 2 || 2 * columns <= (2 * all.kinds.len() + 1) * lines as usize;
+        let single = forms.is_empty() || 2 * columns <= (2 * all.kinds.len() + 1) * lines as usize;
         let forms = if single { Vec::new() } else { forms.into_iter().map(|(_, of, header)| (of, header)).collect() };
         Headers { all, forms }
     }

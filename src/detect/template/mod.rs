@@ -211,7 +211,8 @@ impl Miner {
             let template = trace.unwrap_or_else(|| TemplateId(store.resolve(stream.event)));
             return Mined { template, level: None, continues: true, trace };
         }
-        if let Some(headers) = stream.learn(line) {
+        // What begins a stack trace has no header.
+        if let Some(headers) = stream.learn(line, stream.trace.is_idle()) {
             relearn(store, groups, stream, recent, headers);
             cut = stream.headers.cut(line);
         }

@@ -373,6 +373,11 @@ impl Store {
                 }
                 self.traces -= usize::from(row.kind == RowKind::Trace).min(self.traces);
                 *self.tombs.entry(row.key).0 = row.id;
+                if let Some(entry) = self.cache.get_mut(row.key as usize & (CACHE - 1))
+                    && entry.hash == row.key
+                {
+                    *entry = Cached::default();
+                }
             }
         }
     }
@@ -400,7 +405,8 @@ impl Stored for Store {
     fn put(&self, out: &mut Vec<u8>) {
         self.rows.put(out);
         self.free.put(out);
-        let known = |entry: &&Cached| entry.id != 0 && self.keys.get(&entry.hash).is_none();
+        // What the keys say need not be stored.
+        let known = |entry: &&Cached| entry.id != 0 && !self.keys.contains_key(&entry.hash);
         let cache: Vec<(u64, u32)> = self.cache.iter().filter(known).map(|entry| (entry.hash, entry.id)).collect();
         cache.put(out);
         self.next.put(out);

@@ -8,7 +8,8 @@ use super::snapshot::{Bytes, Stored};
 use super::trace::Trace;
 
 /// Lines after which the header is learnt the first times.
-const LEARN_AT: [u32; 3] = [20, 100, 500];
+const LEARN_AT: [u32; 6] = [10, 20, 40, 100, 200, MOST];
+const MOST: u32 = 500;
 /// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
 const AGAIN: u64 = 5_000;
 /// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
@@ -44,9 +45,12 @@ impl Stream {
 
     /// Takes a line to learn from, if any are wanted. Returns the new headers when it is time for them and they differ.
     #[inline]
-    pub(super) fn learn(&mut self, line: &[u8]) -> Option<Headers> {
+    pub(super) fn learn(&mut self, line: &[u8], typical: bool) -> Option<Headers> {
         self.lines += 1;
-        if self.lines == AGAIN - u64::from(LEARN_AT[2]) && self.learner.is_none() {
+        if !typical {
+            return None;
+        }
+        if self.lines == AGAIN - u64::from(MOST) && self.learner.is_none() {
             self.learner = Some(Box::default());
         }
         let learner = self.learner.as_mut()?;
@@ -56,7 +60,7 @@ impl Stream {
             return None;
         }
         let first = self.lines < AGAIN / 2;
-        let ripe = lines >= LEARN_AT[2];
+        let ripe = lines >= MOST;
         let headers = if first || ripe { learner.headers() } else { return None };
         if ripe {
             self.learner = None;
