@@ -46,7 +46,9 @@ fn shared() -> PathBuf {
 fn column(path: &Path, column: usize) -> Vec<String> {
     let mut bytes = Vec::new();
     let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
-    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).expect("gzip");
+    if let Err(error) = flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes) {
+        println!("{} is damaged: {error}", path.display());
+    }
     let text = String::from_utf8_lossy(&bytes);
     text.lines().filter_map(|line| line.splitn(column + 1, '\t').nth(column)).map(str::to_owned).collect()
 }

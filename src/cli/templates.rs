@@ -425,21 +425,19 @@ mod tests {
             .collect();
         let (text, end, online) = mine(&text, Layout::Auto);
         insta::assert_snapshot!(text, @r#"
-         COUNT  LEVEL    FIRST SEEN           LAST SEEN            ID  TEMPLATE
-         6      info     2026-11-20 22:00:01  2026-11-20 22:00:51  1   <time> INFO user <word> took <duration>
-                                                                         2026-11-20T22:00:01Z INFO user bob took 0 ms
-         6      error    2026-11-20 22:00:02  2026-11-20 22:00:52  2   <time> ERROR failed
-                                                                         2026-11-20T22:00:02Z ERROR failed
-         6      unknown  2026-11-20 22:00:02  2026-11-20 22:00:52  3   java.io.IOException: no
-                                                                         java.io.IOException: no
-         6      unknown  2026-11-20 22:00:04  2026-11-20 22:00:54  4   java.io.IOException: no | java.io.IOException at a.B.c
-                                                                         java.io.IOException: no
-         6      info     2026-11-20 22:00:04  2026-11-20 22:00:54  5   <time> INFO up
-                                                                         2026-11-20T22:00:04Z INFO up
-        30 lines in 5 templates
+         COUNT  LEVEL  FIRST SEEN           LAST SEEN            ID  TEMPLATE
+         6      info   2026-11-20 22:00:01  2026-11-20 22:00:51  1   user <word> took <duration>
+                                                                       2026-11-20T22:00:01Z INFO user bob took 0 ms
+         6      error  2026-11-20 22:00:02  2026-11-20 22:00:52  2   failed
+                                                                       2026-11-20T22:00:02Z ERROR failed
+         6      error  2026-11-20 22:00:04  2026-11-20 22:00:54  3   failed | java.io.IOException at a.B.c
+                                                                       2026-11-20T22:00:02Z ERROR failed
+         6      info   2026-11-20 22:00:04  2026-11-20 22:00:54  4   up
+                                                                       2026-11-20T22:00:04Z INFO up
+        30 lines in 4 templates
         "#);
-        insta::assert_snapshot!(end.split(' ').rev().take(6).collect::<Vec<_>>().join(" "), @"5 4 4 2 1 5");
-        insta::assert_snapshot!(online.split(' ').rev().take(6).collect::<Vec<_>>().join(" "), @"5 3 3 2 1 5");
+        insta::assert_snapshot!(end.split(' ').rev().take(6).collect::<Vec<_>>().join(" "), @"4 3 3 3 1 4");
+        insta::assert_snapshot!(online.split(' ').rev().take(6).collect::<Vec<_>>().join(" "), @"4 2 2 2 1 4");
     }
 
     #[test]

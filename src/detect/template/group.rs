@@ -123,11 +123,17 @@ impl Groups {
         }
         let slot = store.add(Seq::of(unseen.seq, |_| false), unseen.place, RowKind::Message, unseen.origin);
         let Some(id) = store.row(slot).map(|row| row.id) else { return slot };
-        self.link(store, unseen.seq, unseen.place, slot);
-        self.burst(store, unseen.seq, unseen.place, id);
+        self.adopt(store, unseen.seq, unseen.place, slot);
         let slot = store.slot(id).unwrap_or(slot);
         store.remember(unseen.hash, slot);
         slot
+    }
+
+    /// Takes a template with a new sequence among those that may merge.
+    pub(super) fn adopt(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
+        let Some(id) = store.row(slot).map(|row| row.id) else { return };
+        self.link(store, seq, place, slot);
+        self.burst(store, seq, place, id);
     }
 
     /// Whether it is a template that is known, with something else in a slot that is a variable.
@@ -191,7 +197,7 @@ impl Groups {
 
     /// Tells the families of a new template of it. The slot that has shown most values, if any has shown enough, becomes a
     /// variable, and the templates that differ in it become one; then again for that one.
-    pub(super) fn link(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
+    fn link(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
         let (mut slot, mut wild) = (slot, Vec::new());
         // Each round makes one more slot a variable.
         for _ in 0..=seq.atoms.len() {

@@ -208,6 +208,15 @@ impl Counts {
     }
 }
 
+/// Whether a column is set apart from the next by more than a blank: a `|`, a tab, or blanks that make a table.
+fn is_apart(line: &[u8], end: usize) -> bool {
+    match line.get(end) {
+        Some(b'|' | b'\t') => true,
+        Some(b' ') => line.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'|')),
+        _ => false,
+    }
+}
+
 /// What was seen in the columns of lines of one form.
 #[derive(Clone, Debug, Default)]
 struct Form {
@@ -220,7 +229,7 @@ impl Form {
         self.lines += 1;
         for (i, counts) in self.columns.iter_mut().enumerate() {
             let Some(token) = columns.get(i) else { break };
-            counts.add(token, line.get(columns.end(i)) == Some(&b'|'));
+            counts.add(token, is_apart(line, columns.end(i)));
         }
     }
 
@@ -249,14 +258,14 @@ impl Form {
                 }
                 Kind::Any if !named => {
                     let piped = self.columns.get(i).is_some_and(|counts| counts.piped * 100 >= COVER * self.lines);
+                    let at = i;
                     match kinds.get(i + 1) {
                         Some(Kind::Separator | Kind::Bracket) => i += 2,
                         Some(Kind::Name) => i += 1,
-                        Some(Kind::Number) if piped => i += 2,
+                        Some(_) if piped => i += 1,
                         _ => break,
                     }
-                    let at = if kinds.get(i) == Some(&Kind::Name) { i - 1 } else { i - 2 };
-                    if let Some(kind) = kinds.get_mut(at).filter(|kind| **kind == Kind::Any) {
+                    if let Some(kind) = kinds.get_mut(at) {
                         *kind = Kind::BareName;
                     }
                 }

@@ -149,6 +149,9 @@ pub struct Miner {
     recent: Vec<Headers>,
 }
 
+/// A stream without a header is looked at more closely for so many lines.
+const YOUNG: u64 = 100;
+
 /// Headers that a new stream may begin with.
 const RECENT: usize = 8;
 
@@ -393,8 +396,14 @@ fn follow(
     origin: Origin<'_>,
 ) -> (Part, Option<TemplateId>) {
     let before = if stream.trace.is_idle() { None } else { Some(stream.trace.clone()) };
-    let (header, headed) = (cut.message > 0, stream.headers.columns() > 0);
-    let text = if header { line.get(cut.message + 1..).unwrap_or_default() } else { line };
+    let (mut header, mut headed) = (cut.message > 0, stream.headers.columns() > 0);
+    if !headed && stream.lines < YOUNG {
+        // Before a header is learnt, a line that begins with a time or a level has one, and then the others have.
+        let begins = matches!(column::Columns::new(line).form()[0], b'T' | b'L');
+        stream.timed |= begins;
+        (header, headed) = (begins, stream.timed);
+    }
+    let text = if cut.message > 0 { line.get(cut.message + 1..).unwrap_or_default() } else { line };
     let part = stream.trace.part(text, header, headed);
     let ended = before.filter(|_| part == Part::Event);
     if ended.is_none() && stream.trace.is_idle() {
@@ -422,22 +431,11 @@ fn whole_trace(store: &mut Store, slot: u32, signature: &Signature, origin: Orig
 }
 
 fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
-    let (mut text, example) = match store.by_id(head) {
+    let (text, example) = match store.by_id(head) {
         Some(row) => (row.seq.text.to_string(), row.example.to_string()),
         None => (String::new(), String::new()),
     };
-    let (mut atoms, mut spans) = (Vec::new(), Vec::new());
-    for (i, name) in std::iter::once(&signature.thrown).chain(&signature.frames).enumerate() {
-        text.push_str(match i {
-            0 => " | ",
-            _ => " at ",
-        });
-        let start = text.len() as u32;
-        text.push_str(name);
-        atoms.push(byte::word_hash(name.as_bytes()));
-        spans.push((start, text.len() as u32));
-    }
-    let seq = Seq { atoms: atoms.into(), spans: spans.into(), text: text.into() };
+    let seq = store::trace_seq(&text, std::iter::once(&signature.thrown).chain(&signature.frames).cloned());
     let line = if origin.line.contains('\n') { origin.line } else { &example };
     store.trace(head, seq, Origin { line, ..origin })
 }
@@ -461,10 +459,11 @@ fn relearn(store: &mut Store, groups: &mut Groups, stream: &mut Stream, recent: 
             Some(into) => store.merge(slot, into),
             None => {
                 store.rekey(slot, seq.clone(), place);
-                groups.link(store, seq.view(), place, slot);
+                groups.adopt(store, seq.view(), place, slot);
             }
         }
     }
+    store.refresh_traces();
     recent.retain(|known| *known != headers);
     recent.push(headers);
     if recent.len() > RECENT {
@@ -476,22 +475,25 @@ fn relearn(store: &mut Store, groups: &mut Groups, stream: &mut Stream, recent: 
 fn moved(reader: &mut Reader, row: &Row, old: &Headers, new: &Headers) -> Option<(Seq, u64)> {
     let line = row.example.as_bytes();
     let before: Vec<u64> = reader.whole(line, old).atoms.atoms().to_vec();
-    let known = &row.seq.atoms;
-    let same = known.len() == before.len()
-        && known.iter().zip(&before).all(|(known, atom)| known == atom || *known == atoms::V);
-    if !same {
-        return None;
-    }
+    let known = row.seq.view();
     let message = reader.whole(line, new);
     let view = message.view();
     if *view.atoms == *before && row.place == message.place {
         return None;
     }
-    // The end of the message is the same under both; slots that had become variables are so still.
+    let same = known.atoms.len() == before.len()
+        && known.atoms.iter().zip(&before).all(|(known, atom)| known == atom || *known == atoms::V);
     let shift = before.len() as isize - view.atoms.len() as isize;
+    if !same {
+        // The example lost a secret. What the longer header takes is the beginning, whatever the rest was.
+        let shift = usize::try_from(shift).ok().filter(|shift| before.get(*shift..) == Some(view.atoms))?;
+        let (atoms, spans) = (known.atoms.get(shift..)?, known.spans.get(shift..)?);
+        return Some((Seq::of(atoms::View { atoms, spans, text: known.text }, |_| false), message.place));
+    }
+    // The end of the message is the same under both; slots that had become variables are so still.
     let wild = |i: usize| {
         let at = usize::try_from(i as isize + shift).ok();
-        at.is_some_and(|at| before.get(at) == view.atoms.get(i) && known.get(at) == Some(&atoms::V))
+        at.is_some_and(|at| before.get(at) == view.atoms.get(i) && known.atoms.get(at) == Some(&atoms::V))
     };
     Some((Seq::of(view, wild), message.place))
 }

@@ -49,6 +49,8 @@ impl Body {
     pub(super) fn read<'a>(&'a mut self, line: &'a [u8], cut: &Cut<'a>) -> Message<'a> {
         let Self { atoms, text: buffer } = self;
         let text = line.get(cut.message..).unwrap_or_default();
+        let start = text.iter().position(|b| !matches!(b, b' ' | b'\t' | b'|')).unwrap_or(text.len());
+        let text = if cut.message > 0 { text.get(start..).unwrap_or_default() } else { text };
         let mut level = cut.level.and_then(of_value);
         let mut place = cut.place.map_or(0, word_hash);
         let mut message = text;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::atoms::{Span, V, View, sequence_hash};
-use super::byte::mix;
+use super::byte::{mix, word_hash};
 use super::snapshot::{Bytes, Stored, stored, stored_enum};
 use super::table::Table;
 use super::{Level, TemplateId};
@@ -336,6 +336,20 @@ impl Store {
         slot
     }
 
+    /// The texts of traces begin with that of their event, which may have changed.
+    pub(super) fn refresh_traces(&mut self) {
+        for slot in 0..self.rows.len() {
+            let trace = |row: &&Row| row.kind == RowKind::Trace;
+            let Some(row) = self.row(slot as u32).filter(trace) else { continue };
+            let Some(head) = self.by_id(row.head) else { continue };
+            let names = (0..row.seq.atoms.len()).map(|i| String::from_utf8_lossy(row.seq.view().word(i)).into_owned());
+            let seq = trace_seq(&head.seq.text, names);
+            if let Some(row) = self.row_mut(slot as u32) {
+                row.seq = seq;
+            }
+        }
+    }
+
     /// Traces below an event that was merged belong to what it is part of now.
     fn follow(&mut self, child: u32, into: u32) {
         let place = trace_place(into);
@@ -394,6 +408,19 @@ impl Store {
         }
         TemplateId(row.id)
     }
+}
+
+/// The sequence of a trace: what was thrown, and frames. The text of its event is shown before.
+pub(super) fn trace_seq(head: &str, names: impl Iterator<Item = String>) -> Seq {
+    let (mut atoms, mut spans, mut text) = (Vec::new(), Vec::new(), head.to_owned());
+    for (i, name) in names.enumerate() {
+        text.push_str(if i == 0 { " | " } else { " at " });
+        let start = text.len() as u32;
+        text.push_str(&name);
+        atoms.push(word_hash(name.as_bytes()));
+        spans.push((start, text.len() as u32));
+    }
+    Seq { atoms: atoms.into(), spans: spans.into(), text: text.into() }
 }
 
 /// What stands in for the code place in the hash of a trace's sequence.

@@ -33,6 +33,8 @@ pub(super) struct Stream {
     /// Lines that made a template.
     pub(super) fresh: u64,
     pub(super) trace: Trace,
+    /// A line began with a time or a level.
+    pub(super) timed: bool,
     /// The last event: its template and level.
     pub(super) event: u32,
     pub(super) level: Level,
@@ -97,6 +99,7 @@ impl Stored for Stream {
         (self.lines, self.watched, self.misfits).put(out);
         self.seen.put(out);
         (self.fresh, self.event, self.level as u8).put(out);
+        self.timed.put(out);
         self.trace.put(out);
     }
 
@@ -107,8 +110,23 @@ impl Stored for Stream {
         let seen = Stored::take(from)?;
         let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
         let level = LEVELS.get(usize::from(level)).copied()?;
-        let trace = Trace::take(from)?;
-        Some(Self { key, serial, used, headers, learner, lines, watched, misfits, seen, fresh, trace, event, level })
+        let (timed, trace) = Stored::take(from)?;
+        Some(Self {
+            key,
+            serial,
+            used,
+            headers,
+            learner,
+            lines,
+            watched,
+            misfits,
+            seen,
+            fresh,
+            trace,
+            timed,
+            event,
+            level,
+        })
     }
 }
 

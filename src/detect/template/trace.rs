@@ -169,8 +169,9 @@ impl Trace {
         let indented = line.first().is_some_and(|b| is_blank(*b));
         let goes_on = if self.event && (headed || self.mode != Mode::None) { Part::Continues } else { Part::Event };
         match (self.mode, look) {
+            (Mode::Rust, Look::Frame(name)) if name.starts_with(b"/") || name.starts_with(b"./") => Part::Continues,
             (_, Look::Frame(name)) if self.event => self.frame(name),
-            (Mode::Thrown, Look::Python) | (Mode::Up, Look::Python) => {
+            (Mode::Thrown | Mode::Up, Look::Python) => {
                 self.start(Mode::Up);
                 Part::Continues
             }
@@ -423,7 +424,7 @@ mod tests {
         let node = "TypeError: x is not a function\n    at Object.<anonymous> (/a.js:1:2)\n    at async run (/b.js:3:4)\n    at node:internal/main:1:2\nlistening";
         insta::assert_snapshot!(read(node, false), @".+++{TypeError < Object.<anonymous> < run < node:internal/main:0:0}.");
         let rust = "thread 'main' panicked at src/main.rs:2:5:\nboom\nstack backtrace:\n   0: std::panicking::begin\n             at /rustc/x.rs:1:2\n   1: app::main\nnote: run with `RUST_BACKTRACE=full` for more\nup";
-        insta::assert_snapshot!(read(rust, false), @".+++++{panicked < std::panicking::begin < /rustc/x.rs:0:0 < app::main}+.");
+        insta::assert_snapshot!(read(rust, false), @".++++++{panicked < std::panicking::begin < app::main}.");
         let ruby = "a.rb:1:in `f': bad (RuntimeError)\n\tfrom a.rb:2:in `g'\n\tfrom a.rb:3:in `<main>'\nup";
         insta::assert_snapshot!(read(ruby, false), @".++{ < g < <main>}.");
         insta::assert_snapshot!(read("looking at home\nat last\nSome Error here\nErrors: 3", false), @"....");

@@ -67,7 +67,7 @@ pub fn kind_of(text: &str) -> ValueKind {
     }
     let bytes = strip(bytes, b"()[]{}<>,;'. ");
     let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
-    let hex = bytes.iter().all(|b| b.is_ascii_hexdigit());
+    let hex = bytes.iter().all(u8::is_ascii_hexdigit);
     let has = |byte: u8| bytes.contains(&byte);
     let number = |bytes: &[u8]| {
         let bytes = bytes.strip_prefix(b"-").or(bytes.strip_prefix(b"+")).unwrap_or(bytes);

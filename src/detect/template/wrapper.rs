@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::byte::{all_digits, is_blank};
+use super::byte::all_digits;
 use super::json::{string_end, unescape};
 
 /// Buffers that are used again for each line.
@@ -95,11 +95,6 @@ fn escape_end(line: &[u8], at: usize) -> usize {
         _ => return line.len().min(at + 2),
     };
     length.map_or(line.len(), |length| at + 2 + length + 1)
-}
-
-/// Whether nothing but blanks is there.
-pub(super) fn is_empty(line: &[u8]) -> bool {
-    line.iter().all(|b| is_blank(*b))
 }
 
 #[cfg(test)]
