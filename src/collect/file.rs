@@ -98,6 +98,7 @@ pub struct File {
     progress: Progress,
     year_guessed_from_now: bool,
     ended: bool,
+    as_they_stand: bool,
 }
 
 /// Lines and bytes after which a batch ends at the next instant.
@@ -182,7 +183,16 @@ impl File {
             progress: Progress { read: Arc::default(), total: None },
             year_guessed_from_now: modified.is_some(),
             ended: false,
+            as_they_stand: false,
         })
+    }
+
+    /// Gives the lines in the order of the file also where streams have lines of one instant. For readers that number lines;
+    /// the engine wants its own order.
+    #[must_use]
+    pub fn in_file_order(mut self) -> Self {
+        self.as_they_stand = true;
+        self
     }
 
     /// The next lines in order; `None` at the end. After a failure, that is the end too.
@@ -204,7 +214,7 @@ impl File {
         batch.range = TimeRange::new(start, end);
         self.position = Some(end);
         self.expected = Size { lines: batch.len() + batch.len() / 8, bytes: batch.bytes() + batch.bytes() / 8 };
-        if self.parser.timing == Timing::Column {
+        if self.parser.timing == Timing::Column && !self.as_they_stand {
             batch.sort();
         }
         Ok(if batch.is_empty() && self.ended { None } else { Some(batch) })
