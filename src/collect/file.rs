@@ -351,6 +351,7 @@ impl Parser {
         let names = match format {
             Format::Tsv5 => Names::new("stream"),
             // As Promtail labels a file's stream.
+            Format::Auto | Format::Plain if config.path == Path::new("-") => Names::only("filename", "stdin"),
             Format::Auto | Format::Plain => Names::only("filename", &config.path.display().to_string()),
         };
         Ok(Self { timing, stamper, order: Order::new(first), names, counts: Counts::default() })

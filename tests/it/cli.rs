@@ -12,7 +12,7 @@ use crate::child::{Ended, Place};
 use crate::shop::{place, shop};
 
 /// All that a person sees, without what differs from run to run.
-fn seen(place: &Place, ended: &Ended) -> String {
+pub(crate) fn seen(place: &Place, ended: &Ended) -> String {
     let code = ended.code.map_or("killed".to_owned(), |code| code.to_string());
     let text = format!("{}{}exit {code}", ended.stdout, ended.stderr);
     let text = text.replace(place.folder().to_str().unwrap(), "[folder]");

@@ -12,5 +12,6 @@ mod drain;
 mod e2e;
 mod late;
 mod leak;
+mod scan;
 mod shop;
 mod static_binary;
