@@ -239,6 +239,12 @@ fn classify(status: u16, text: &str) -> (Kind, &'static str) {
             Kind::TooManyBytes,
             "shorter ranges are asked for; narrow the watch's query or raise max_query_bytes_read in Loki",
         ),
+        400 if has("SSL certificate") => {
+            (Kind::Tls, "set loki.cert_file and loki.key_file to a client certificate that it trusts")
+        }
+        400 if has("HTTP request was sent to HTTPS") || has("HTTP request to an HTTPS server") => {
+            (Kind::Tls, "this port speaks TLS: write https:// in loki.url")
+        }
         400 if has("maximum number of series") => (Kind::TooManySeries, "narrow the watch's query"),
         400 if has("parse error") => (Kind::BadQuery, "the watch's query is no valid LogQL; correct it"),
         401 if has("no org id") => {
@@ -644,6 +650,8 @@ mod tests {
             Kind::TooManyBytes
         );
         assert_eq!(kind(400, "parse error at line 1, col 1: syntax error"), Kind::BadQuery);
+        assert_eq!(kind(400, "<center>No required SSL certificate was sent</center>"), Kind::Tls);
+        assert_eq!(kind(400, "Client sent an HTTP request to an HTTPS server."), Kind::Tls);
         assert_eq!(kind(401, "no org id"), Kind::Unauthorized);
         assert_eq!(kind(429, "too many outstanding requests"), Kind::RateLimited);
         assert_eq!(kind(504, "request timed out, decrease the duration"), Kind::Deadline);

@@ -25,7 +25,7 @@ pub(crate) fn seen(place: &Place, ended: &Ended) -> String {
 }
 
 /// A port that nobody listens on.
-async fn closed() -> String {
+pub(crate) async fn closed() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

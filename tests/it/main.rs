@@ -15,3 +15,5 @@ mod leak;
 mod scan;
 mod shop;
 mod static_binary;
+mod tls;
+mod transport;
