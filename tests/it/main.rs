@@ -12,6 +12,7 @@ mod drain;
 mod e2e;
 mod late;
 mod leak;
+mod old_loki;
 mod scan;
 mod shop;
 mod static_binary;
