@@ -71,7 +71,10 @@ pub const METRICS: &[Metric] = &[
     seconds("sigyn_lag_seconds", "From the end of what was read to now; labels: watch."),
     gauge("sigyn_coverage_ratio", Unit::Percent, "Share of the existing lines that was read, 0 to 1; labels: watch."),
     seconds("sigyn_clock_skew_seconds", "Our clock minus Loki's."),
-    seconds("sigyn_shipper_delay_seconds", "Learnt time from a line's stamp to Loki; labels: watch."),
+    seconds(
+        "sigyn_shipper_delay_seconds",
+        "Within this time of their stamp 99 % of the lines are in Loki, at least eval_delay; labels: watch.",
+    ),
     counter("sigyn_requests_total", "Requests to Loki; labels: endpoint, outcome."),
     gauge("sigyn_learning_ratio", Unit::Percent, "Share of Loki's past that was learnt from, 0 to 1; labels: watch."),
     counter("sigyn_windows_total", "Windows closed; labels: watch."),
