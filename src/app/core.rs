@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
-use crate::engine::{CommandKind, Engine, Input, Restore, Snapshot, Step};
+use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
 use crate::incident::{Transition, TransitionKind};
 use crate::notify::config::NotifyConfig;
 use crate::notify::{self, Notification};
-use crate::store::{Commit, NewDelivery, Store};
+use crate::store::{Commit, NewDelivery, Store, WatchState};
 
 /// Pause between attempts to commit.
 const COMMIT_PAUSE: Duration = Duration::from_secs(1);
@@ -119,6 +119,17 @@ impl Core {
         let snapshots = self.engine.snapshots(watch).await;
         let step = Step { snapshots, ..Step::default() };
         self.commit_for(watch, step).await;
+    }
+
+    /// Closes what is open of a watch that is read no more, or read as another one.
+    pub async fn withdraw(&self, watch: &Arc<str>, state: &WatchState, reason: &str) {
+        let Some(carry) = &state.carry else { return };
+        let Some(step) = engine::withdraw(watch, state.done_until, carry, self.clock.now(), reason) else { return };
+        tracing::info!(%watch, incidents = step.incidents.len(), "open incidents are withdrawn: {reason}");
+        self.commit(&step, None).await;
+        if let Some(observer) = &self.observer {
+            observer(&step);
+        }
     }
 
     /// Says that a part of sigyn is ill, or well again.

@@ -220,6 +220,9 @@ impl<W: Write> Printer<W> {
         if *kind == TransitionKind::Resolved {
             let size = format!("{} in {}", count(incident.lines, "line"), count(incident.windows, "unusual window"));
             text.push_str(&format!("\n{INDENT}{}, {size}", self.length(incident)));
+            if let Some(detail) = &incident.detail {
+                text.push_str(&format!("\n{INDENT}{}", clean(detail)));
+            }
             return text;
         }
         if let Some(detail) = &incident.detail {

@@ -8,6 +8,8 @@ mod group;
 mod internal;
 mod watch;
 
+pub use carry::withdraw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

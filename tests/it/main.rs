@@ -18,3 +18,4 @@ mod shop;
 mod static_binary;
 mod tls;
 mod transport;
+mod withdrawn;
