@@ -163,7 +163,7 @@ impl Client {
         Ok(self.parse::<Answer<Vec<String>>>(scope, LABELS, reply)?.data.unwrap_or_default())
     }
 
-    /// Loki's version, such as `3.7.6`. Needs no tenant.
+    /// Loki's version, such as `3.7.6`; empty when it does not know. Needs no tenant.
     ///
     /// # Errors
     /// When Loki does not answer with a version.
@@ -297,6 +297,7 @@ struct Sample {
 
 #[derive(Deserialize)]
 struct BuildInfo {
+    #[serde(default)]
     version: String,
 }
 

@@ -153,6 +153,7 @@ impl Watch {
         // A group begins with its first line: before it there was nothing that could have been silent.
         let mut groups: Vec<Option<usize>> = vec![None; batch.streams.len()];
         let mut border = self.next_border();
+        let by_lines = self.by_lines();
         for entry in batch.entries() {
             if entry.ts < self.done_until {
                 continue;
@@ -168,6 +169,7 @@ impl Watch {
             };
             let index = *slot.get_or_insert_with(|| self.group_of(stream));
             let Some(state) = self.groups.get_mut(index) else { continue };
+            out.lines += u64::from(by_lines);
             if let Some(window) = state.add(&entry, known) {
                 match self.purpose {
                     Purpose::Learn => state.study(&window),
@@ -252,6 +254,7 @@ impl Watch {
                 continue;
             }
             let window = state.close(range, coverage);
+            out.lines += window.lines;
             match self.purpose {
                 Purpose::Learn => state.study(&window),
                 _ => state.judge(window, &self.options, &self.shared, out),

@@ -195,6 +195,30 @@ async fn once_finds_and_says_so_as_json() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_the_open_minute_are_counted_by_the_run_that_judges_them() {
+    let loki = Loki::start(Options::default()).unwrap();
+    let now = Clock::real().now();
+    // One a second, so that each minute has 60.
+    for n in 0..2400 {
+        let ts = now - now % SECOND - (2400 - n) * SECOND;
+        loki.push(&[("env", "demo"), ("service_name", "cart")], ts, format!("level=info msg=\"request {n} done\""));
+    }
+    let place = place(&loki.url());
+    for (arguments, most) in [
+        (["once", "--lookback", "40m", "--output", "json"], 600),
+        (["once", "--output", "json", "--lookback", "40m"], 60),
+    ] {
+        let ended = place.run(&arguments);
+        let summary: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+        let lines = summary["lines"].as_u64().unwrap();
+        assert!(lines.is_multiple_of(60) && lines <= most, "{lines}");
+        // Nothing is amiss, so nothing is said but where the settings are from and which mode it is.
+        let said = ended.stderr.lines().filter(|line| !line.starts_with("sigyn: ")).count();
+        assert_eq!(said, 1, "{}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_tenant_is_another_past() {
     let options = Options { auth_enabled: true, limits: Limits::any_time(), ..Options::default() };
     let loki = Loki::start(options).unwrap();

@@ -75,7 +75,7 @@ async fn what_was_ill_before_a_restart_is_told_to_be_well_again() {
     // As a daemon leaves it that was killed while it was behind.
     let store = Store::open(&place.data()).await.unwrap();
     let (problem, on, detail) = ("lag".to_owned(), "shop".to_owned(), "far behind".to_owned());
-    let lag = CommandKind::Internal { problem, on, firing: true, detail };
+    let lag = CommandKind::Internal { problem, on, firing: true, since: None, detail };
     store.append_command(&lag, Clock::real().now()).await.unwrap();
     store.close().await.unwrap();
 

@@ -72,7 +72,7 @@ async fn a_restart_without_the_watch_closes_what_is_open_there() {
     // As a daemon leaves it that was stopped while it could not read.
     let store = Store::open(&place.data()).await.unwrap();
     let (problem, on, detail) = ("lag".to_owned(), "shop".to_owned(), "far behind".to_owned());
-    let lag = CommandKind::Internal { problem, on, firing: true, detail };
+    let lag = CommandKind::Internal { problem, on, firing: true, since: None, detail };
     store.append_command(&lag, Clock::real().now()).await.unwrap();
     store.close().await.unwrap();
     told(&place);
