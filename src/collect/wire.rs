@@ -177,7 +177,7 @@ impl Wire {
         let http = with(builder().tls_certs_merge(roots.clone()))
             .or_else(|_| with(builder().tls_certs_only(roots)))
             .map_err(|error| settings(format!("cannot set up TLS for {base}: {}", chain(&error))))?;
-        let proxy = proxy(base.scheme());
+        let proxy = proxy(&base);
         Ok(Self { http, base, headers: headers(config)?, org_id: config.org_id.clone(), auth, timeout, proxy })
     }
 
@@ -333,6 +333,15 @@ impl Wire {
                     self.timeout.as_secs()
                 ),
             )
+        } else if has(&["operation was canceled"]) {
+            // The end came before the request went out, so it has nothing to do with what was asked for.
+            let tls = match self.base.scheme() {
+                "https" => {
+                    "; when it wants a client certificate, set loki.cert_file and loki.key_file to one that it trusts"
+                }
+                _ => "; check what stands before Loki",
+            };
+            (Kind::Unreachable, format!("closed the connection before it was asked anything ({cause}){tls}"))
         } else {
             (
                 Kind::Closed,
@@ -352,13 +361,24 @@ impl Wire {
     }
 }
 
-/// The variable that names a proxy for URLs of this scheme.
-fn proxy(scheme: &str) -> Option<&'static str> {
-    let names: &[&'static str] = match scheme {
+/// The variable that names a proxy for this URL, as far as can be told: it is only for a hint, the client decides.
+fn proxy(url: &Url) -> Option<&'static str> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host = url.host_str().unwrap_or_default();
+    let direct = value("no_proxy").or_else(|| value("NO_PROXY")).unwrap_or_default();
+    // A network in it may well have this address.
+    let covers = |entry: &str| {
+        let name = entry.trim_start_matches('.');
+        name == "*" || name == host || host.ends_with(&format!(".{name}")) || name.contains('/')
+    };
+    if direct.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(covers) {
+        return None;
+    }
+    let names: &[&'static str] = match url.scheme() {
         "https" => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
         _ => &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
     };
-    names.iter().copied().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+    names.iter().copied().find(|name| value(name).is_some())
 }
 
 fn endpoint(path: &'static str) -> &'static str {

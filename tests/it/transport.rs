@@ -67,9 +67,14 @@ fn a_server_that_wants_a_client_certificate_gets_it() {
     let clients = Authority::new("the clients' authority");
     let served = Served::start(Some(&clients));
     insta::assert_snapshot!(about_loki(&asked(&served, certified(&served, &clients))), @"Loki: https://127.0.0.1:[port] answers, version 3.8.0");
-    insta::assert_snapshot!(about_loki(&asked(&served, trusting(&served))), @"FAILED: https://127.0.0.1:[port]/loki/api/v1/status/buildinfo does not accept who asks (connection error: received fatal alert: CertificateRequired); set loki.cert_file and loki.key_file to a client certificate that it trusts");
     let stranger = Authority::new("somebody else");
-    insta::assert_snapshot!(about_loki(&asked(&served, certified(&served, &stranger))), @"FAILED: https://127.0.0.1:[port]/loki/api/v1/status/buildinfo does not accept who asks (connection error: received fatal alert: UnknownCA); set loki.cert_file and loki.key_file to a client certificate that it trusts");
+    for place in [trusting(&served), certified(&served, &stranger)] {
+        let said = asked(&served, place);
+        // With TLS 1.3 the refusal comes when the connection stands: it is a race whether the alert is seen.
+        let alert = about_loki(&said).contains("does not accept who asks (connection error: received fatal alert: ");
+        let closed = about_loki(&said).contains("closed the connection before it was asked anything");
+        assert!((alert || closed) && said.contains("set loki.cert_file and loki.key_file to"), "{said}");
+    }
 }
 
 /// Lines of one stream in the last minutes.
