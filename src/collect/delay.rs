@@ -47,7 +47,8 @@ pub(super) struct Learnt {
     late: BTreeMap<i32, f64>,
     /// Audits that found late lines.
     occasions: u32,
-    /// What was told last, in nanoseconds.
+    /// What was told last, in nanoseconds; each process may tell once.
+    #[serde(skip)]
     told: Nanos,
 }
 
