@@ -19,6 +19,7 @@ use crate::detect::Anomaly;
 use crate::detect::config::WindowSpec;
 use crate::engine::{Engine, Input, Learning, Options, Step, WatchOptions};
 use crate::labels::Labels;
+use crate::telemetry::start_log;
 use crate::time::{Nanos, TimeRange, ceil};
 
 /// Arguments of `sigyn scan`.
@@ -60,6 +61,7 @@ pub enum Layout {
 pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     let meter = Meter::start();
     let settings = common.settings()?.settings;
+    start_log(&settings.telemetry, "warn")?;
     let file =
         File::open(&FileConfig { watch: WATCH.to_owned(), path: args.file.clone(), format: args.format.into() })?;
     let mut printer = Printer::stdout(args.output.output);

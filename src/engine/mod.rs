@@ -8,6 +8,8 @@ mod group;
 mod internal;
 mod watch;
 
+pub use carry::withdraw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,6 +55,9 @@ pub enum CommandKind {
         on: String,
         /// True while it is ill.
         firing: bool,
+        /// Since when it is, where that was before the command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Nanos>,
         /// What is wrong and what to do.
         detail: String,
     },
@@ -80,6 +85,9 @@ pub struct Step {
     pub watch: Option<Arc<str>>,
     /// All windows before this time are closed and committed: reading resumes there, and entries before it are ignored.
     pub done_until: Nanos,
+    /// New lines that are done: those of windows that were closed, or, where windows are cut by lines, all that were taken.
+    /// A restart does not give them again.
+    pub lines: u64,
     /// Windows that were closed, or judged again.
     pub windows: Vec<JudgedWindow>,
     /// Anomalies among them.

@@ -171,6 +171,7 @@ impl Watch {
         // A group begins with its first line: before it there was nothing that could have been silent.
         let mut groups: Vec<Option<(usize, Place)>> = vec![None; batch.streams.len()];
         let mut border = self.next_border();
+        let by_lines = self.by_lines();
         for entry in batch.entries() {
             if entry.ts < self.done_until {
                 continue;
@@ -186,6 +187,7 @@ impl Watch {
             };
             let (index, place) = *slot.get_or_insert_with(|| self.place_of(stream));
             let Some(state) = self.groups.get_mut(index) else { continue };
+            out.lines += u64::from(by_lines);
             let level = level_of(entry.line, entry.detected_level);
             let (template, level) = self.patterns.add(place, &entry, level);
             if let Some(window) = state.add(&entry, level, template.0.into(), known) {
@@ -276,6 +278,7 @@ impl Watch {
             }
             let window = state.close(range, coverage);
             about.in_sessions = self.patterns.is_in_sessions(state.number);
+            out.lines += window.lines;
             match self.purpose {
                 Purpose::Learn => state.study(&window, &about),
                 _ => state.judge(window, &about, (&self.options, &self.shared), out),

@@ -7,6 +7,7 @@ use super::{Links, Notification};
 use crate::collect::{Coverage, Known};
 use crate::detect::explain;
 use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, PatternEvidence, Sample};
+use crate::incident::lifecycle::WITHDRAWN;
 use crate::incident::{Incident, Severity, TransitionKind};
 use crate::labels::Labels;
 use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
@@ -127,7 +128,8 @@ pub fn message(notification: &Notification) -> Message {
         score: worst.map(score),
         coverage: worst.map(seen),
         samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
-        detail: incident.detail.clone(),
+        // Of the others it says how they ended.
+        detail: incident.detail.clone().filter(|text| worst.is_none() && !text.starts_with(WITHDRAWN)),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
         owner: incident.owner.clone(),
         runbook: incident.runbook_url.clone(),
@@ -358,6 +360,9 @@ fn line(sample: &Sample) -> Line {
 /// An incident that was resolved while it was still unusual has expired: that is how the two are told apart.
 fn ended(incident: &Incident) -> String {
     let Some(end) = incident.resolved_at else { return "over".to_owned() };
+    if let Some(reason) = incident.detail.as_deref().and_then(|detail| detail.strip_prefix(WITHDRAWN)) {
+        return reason.to_owned();
+    }
     let quiet = end - incident.last_seen;
     if quiet > 0 {
         format!("quiet for {}", duration(quiet))

@@ -28,6 +28,7 @@ pub(super) const ALL_WINDOWS: &str = "
 pub(super) const COMMANDS: &str =
     "SELECT id, at, document FROM commands WHERE tenant = ?1 AND done = 0 ORDER BY id LIMIT 1000";
 const ANY_WATCH: &str = "SELECT 1 FROM watches WHERE tenant = ?1 LIMIT 1";
+const NAMES: &str = "SELECT watch FROM watches WHERE tenant = ?1 AND watch <> ?2 ORDER BY watch";
 pub(super) const LAST_WORD: &str =
     "SELECT document FROM commands WHERE tenant = ?1 AND subject = ?2 ORDER BY id DESC LIMIT 1";
 
@@ -50,6 +51,17 @@ impl Store {
         let mut reader = self.reader(DOING).await?;
         let row = sqlx::query(ANY_WATCH).bind(TENANT).fetch_optional(&mut *reader).await;
         row.map(|row| row.is_some()).map_err(failed(DOING, self.path()))
+    }
+
+    /// The names of all watches that have ever committed a step, also of those that are set no more.
+    ///
+    /// # Errors
+    /// When the file could not be read.
+    pub async fn watch_names(&self) -> Result<Vec<String>, StoreError> {
+        let mut reader = self.reader(DOING).await?;
+        let rows = sqlx::query(NAMES).bind(TENANT).bind(super::NO_WATCH).fetch_all(&mut *reader).await;
+        let names = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        names.map_err(failed(DOING, self.path()))
     }
 
     /// The newest model of each group of a watch.

@@ -204,6 +204,7 @@ async fn commands_wait_until_a_step_has_carried_them_out() {
         problem: "receiver".to_owned(),
         on: "slack".to_owned(),
         firing,
+        since: None,
         detail: "cannot reach it".to_owned(),
     };
     assert!(!store.internal_firing("receiver", "slack").await.unwrap());
