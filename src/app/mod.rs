@@ -338,7 +338,8 @@ async fn restore(core: &Core, watch: &Arc<str>, mark: &Mark) -> Result<()> {
     let recent = state.done_until.saturating_sub(REMEMBER);
     let oldest = snapshots.iter().map(|snapshot| snapshot.until).fold(recent, Nanos::min);
     let windows = core.store.windows_all_since(watch, oldest).await?;
-    let stored = Restore { done_until: state.done_until, carry: state.carry, snapshots, windows };
+    let stored =
+        Restore { done_until: state.done_until, carry: state.carry, patterns: state.patterns, snapshots, windows };
     core.engine.restore(watch, stored).await;
     Ok(())
 }

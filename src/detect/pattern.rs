@@ -310,21 +310,26 @@ impl Patterns {
         Found { group: GroupNumber(group), scores: (to_score(surprise), to_score(self.needed)), evidence }
     }
 
-    /// What a restart needs, as text: the templates, and the rest.
+    /// What a restart needs, as bytes.
     #[must_use]
-    pub fn snapshot(&self) -> String {
-        serde_json::to_string(&self.state).unwrap_or_default()
+    pub fn snapshot(&self) -> Vec<u8> {
+        let state = serde_json::to_vec(&self.state).unwrap_or_default();
+        let mut out = (state.len() as u64).to_le_bytes().to_vec();
+        out.extend(state);
+        out.extend(self.miner.snapshot());
+        out
     }
 
-    /// Puts a snapshot back; one of another version or a damaged one is left aside.
-    pub fn restore(&mut self, text: &str) {
-        let Ok(mut state) = serde_json::from_str::<State>(text) else { return };
-        if state.version != VERSION {
-            return;
-        }
+    /// Puts a snapshot back; one of another version or a damaged one is left aside, and all is learnt anew.
+    pub fn restore(&mut self, bytes: &[u8]) {
+        let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+        let Some((state, miner)) = rest.split_at_checked(u64::from_le_bytes(*length) as usize) else { return };
+        let miner = Miner::restore(Limits::default(), miner);
+        let state = serde_json::from_slice::<State>(state).ok().filter(|state| state.version == VERSION);
+        let (Some(mut state), Some(miner)) = (state, miner) else { return };
         state.group_of = state.groups.iter().copied().zip(0..).collect();
         state.unit_of = state.units.iter().map(|one| (one.group, one.template.0)).zip(0..).collect();
-        self.state = state;
+        (self.state, self.miner) = (state, miner);
     }
 }
 

@@ -103,6 +103,8 @@ pub struct Step {
     /// What the engine must find again after a restart besides models: open windows of lines, groups, open incidents.
     /// `None`: unchanged. Opaque to everybody else.
     pub carry: Option<String>,
+    /// What is known of templates and sessions when all before `done_until` is done. `None`: unchanged. Opaque.
+    pub patterns: Option<Vec<u8>>,
     /// Models to store now, by group.
     pub snapshots: Vec<Snapshot>,
     /// The command that was carried out.
@@ -172,6 +174,8 @@ pub struct Restore {
     pub done_until: Nanos,
     /// [`Step::carry`] of the last commit that had one.
     pub carry: Option<String>,
+    /// [`Step::patterns`] of the last commit that had them.
+    pub patterns: Option<Vec<u8>>,
     /// The models.
     pub snapshots: Vec<Snapshot>,
     /// Stored windows (revision 0, in order of time): those after each snapshot are folded into its model, those of the
@@ -232,6 +236,12 @@ impl Engine {
             }
             Input::Command(command) => self.internal.step(&command),
         }
+    }
+
+    /// What a watch knows of templates and sessions as it stands: for a driver that hands it on to another engine.
+    #[must_use]
+    pub fn patterns(&self, watch: &str) -> Option<Vec<u8>> {
+        self.watches.get(watch).map(watch::Watch::patterns)
     }
 
     /// The models of a watch as they stand, to be stored at stop.

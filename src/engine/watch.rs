@@ -63,6 +63,8 @@ pub(super) struct Watch {
     by_labels: BTreeMap<Labels, usize>,
     by_stream: FxHashMap<u64, usize>,
     patterns: Patterns,
+    /// The last border of the batch that is read: what is known there is stored.
+    last_border: Nanos,
     purpose: Purpose,
     /// All before it is closed; entries before it have been counted.
     done_until: Nanos,
@@ -79,6 +81,7 @@ impl Watch {
     pub(super) fn new(options: WatchOptions, shared: Arc<Shared>) -> Self {
         Self {
             patterns: Patterns::new(&shared.detect, options.window),
+            last_border: Nanos::MAX,
             options,
             shared,
             groups: Vec::new(),
@@ -101,6 +104,9 @@ impl Watch {
         self.done_until = stored.done_until;
         self.upto = stored.done_until;
         self.seen_from = stored.done_until;
+        if let Some(patterns) = &stored.patterns {
+            self.patterns.restore(patterns);
+        }
         let carry = stored.carry.as_deref().and_then(Carry::read).unwrap_or_default();
         for group in carry.groups {
             let index = self.group(group.labels.clone());
@@ -139,6 +145,14 @@ impl Watch {
         out
     }
 
+    pub(super) fn patterns(&self) -> Vec<u8> {
+        self.patterns.snapshot()
+    }
+
+    fn is_stored(&self) -> bool {
+        self.snapshot_at != Nanos::MAX
+    }
+
     pub(super) fn snapshots(&self) -> Vec<Snapshot> {
         self.by_labels.values().filter_map(|index| self.groups.get(*index)).map(GroupState::snapshot).collect()
     }
@@ -159,10 +173,12 @@ impl Watch {
         if batch.purpose == Purpose::Judge && self.purpose == Purpose::Learn {
             out.snapshots = self.snapshots();
             self.start_at(batch);
+            out.patterns = self.is_stored().then(|| self.patterns.snapshot());
         } else if batch.range.start > self.upto {
             self.start_at(batch);
         }
         self.purpose = batch.purpose;
+        self.last_border = floor(batch.range.end, self.tick());
         let known = batch.coverage.known;
         if known <= Known::Partial && batch.is_empty() && batch.range.len() > 2 * self.tick() {
             self.skip(batch, out);
@@ -202,6 +218,7 @@ impl Watch {
         self.upto = self.upto.max(batch.range.end);
         if self.by_lines() {
             self.done_until = self.done_until.max(batch.range.end);
+            out.patterns = (self.is_stored() && self.purpose == Purpose::Judge).then(|| self.patterns.snapshot());
         }
     }
 
@@ -264,6 +281,9 @@ impl Watch {
         let coverage = self.coverage;
         let found = self.patterns.close(border, seen && coverage.is_whole());
         let mut about = About { found, in_sessions: false };
+        if border == self.last_border && self.purpose == Purpose::Judge && !self.by_lines() && self.is_stored() {
+            out.patterns = Some(self.patterns.snapshot());
+        }
         for index in self.by_labels.values() {
             let Some(state) = self.groups.get_mut(*index) else { continue };
             if matches!(self.options.window, WindowSpec::Lines { .. }) {
@@ -421,8 +441,7 @@ impl Watch {
         out.audits.sort_unstable();
         out.audits.dedup();
         let changed = self.by_lines() || !out.windows.is_empty() || !out.incidents.is_empty();
-        let stored = self.snapshot_at != Nanos::MAX;
-        if stored && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
+        if self.is_stored() && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
             let groups = self.by_labels.values().filter_map(|index| self.groups.get(*index));
             out.carry = Carry::new(groups.map(GroupState::carry).collect()).write();
         }

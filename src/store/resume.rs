@@ -15,7 +15,8 @@ use crate::time::{Nanos, TimeRange};
 
 const DOING: &str = "read the state of a watch from";
 
-pub(super) const WATCH: &str = "SELECT done_until, source_state, carry FROM watches WHERE tenant = ?1 AND watch = ?2";
+pub(super) const WATCH: &str =
+    "SELECT done_until, source_state, carry, patterns FROM watches WHERE tenant = ?1 AND watch = ?2";
 pub(super) const SNAPSHOTS: &str = "SELECT grp, until, model FROM models WHERE tenant = ?1 AND watch = ?2 ORDER BY grp";
 pub(super) const WINDOWS: &str = "
     SELECT w.*, g.labels FROM windows w JOIN groups g USING (tenant, watch, grp)
@@ -156,7 +157,15 @@ fn state(row: &SqliteRow) -> Result<WatchState, sqlx::Error> {
         done_until: row.try_get("done_until")?,
         source_state: row.try_get("source_state")?,
         carry: row.try_get("carry")?,
+        patterns: row.try_get::<Option<Vec<u8>>, _>("patterns")?.and_then(|packed| unpacked(&packed)),
     })
+}
+
+/// What was packed; `None` when it is damaged: then it is learnt anew.
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(bytes), &mut out).ok()?;
+    Some(out)
 }
 
 fn group(row: &SqliteRow) -> Result<Fingerprint, sqlx::Error> {
