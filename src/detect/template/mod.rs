@@ -399,7 +399,12 @@ fn follow(
     let (mut header, mut headed) = (cut.message > 0, stream.headers.columns() > 0);
     if !headed && stream.lines < YOUNG {
         // Before a header is learnt, a line that begins with a time or a level has one, and then the others have.
-        let begins = matches!(column::Columns::new(line).form()[0], b'T' | b'L');
+        let level = line.first().is_some_and(|b| !b.is_ascii_lowercase());
+        let begins = match column::Columns::new(line).form()[0] {
+            b'T' => true,
+            b'L' => level,
+            _ => false,
+        };
         stream.timed |= begins;
         (header, headed) = (begins, stream.timed);
     }
