@@ -16,7 +16,7 @@ const BEHIND: usize = 6;
 const FORMS: usize = 6;
 const FORM_LINES: u32 = 20;
 /// Forms that are counted while learning.
-const FORMS_SEEN: usize = 16;
+const FORMS_SEEN: usize = 8;
 
 /// The headers of one stream: one for all lines, or one for each form of their first two columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use super::trace::Trace;
 /// Lines after which the header is learnt the first times.
 const LEARN_AT: [u32; 6] = [10, 20, 40, 100, 200, MOST];
 const MOST: u32 = 500;
+/// From so many lines on a stream trusts what it has learnt by itself.
+const SURE: u64 = 100;
 /// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
 const AGAIN: u64 = 5_000;
 /// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
@@ -24,6 +26,8 @@ pub(super) struct Stream {
     pub(super) serial: u32,
     pub(super) used: bool,
     pub(super) headers: Headers,
+    /// The headers are its own; before, those count that its watch has in common.
+    pub(super) own: bool,
     pub(super) learner: Option<Box<Learner>>,
     pub(super) lines: u64,
     pub(super) watched: u32,
@@ -67,7 +71,18 @@ impl Stream {
         if ripe {
             self.learner = None;
         }
-        if headers == self.headers { None } else { Some(headers) }
+        if headers == self.headers && self.own { None } else { Some(headers) }
+    }
+
+    /// Whether a stream that has learnt these headers from few lines should rather keep those in common.
+    pub(super) fn keeps(&self, common: &Headers, headers: &Headers) -> bool {
+        !self.own && (headers == common || (self.lines < SURE && headers.columns() <= common.columns()))
+    }
+
+    /// The headers in force: its own, or those in common.
+    #[inline]
+    pub(super) fn in_force<'a>(&'a self, common: &'a Headers) -> &'a Headers {
+        if self.own { &self.headers } else { common }
     }
 
     /// Takes note of whether a line had the whole header.
@@ -95,6 +110,7 @@ impl Stored for Stream {
     fn put(&self, out: &mut Vec<u8>) {
         (self.key, self.serial, self.used).put(out);
         self.headers.put(out);
+        self.own.put(out);
         self.learner.put(out);
         (self.lines, self.watched, self.misfits).put(out);
         self.seen.put(out);
@@ -105,7 +121,7 @@ impl Stored for Stream {
 
     fn take(from: &mut Bytes<'_>) -> Option<Self> {
         let (key, serial, used) = Stored::take(from)?;
-        let (headers, learner) = (Headers::take(from)?, Stored::take(from)?);
+        let (headers, own, learner) = Stored::take(from)?;
         let (lines, watched, misfits) = Stored::take(from)?;
         let seen = Stored::take(from)?;
         let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
@@ -116,6 +132,7 @@ impl Stored for Stream {
             serial,
             used,
             headers,
+            own,
             learner,
             lines,
             watched,
