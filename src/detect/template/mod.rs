@@ -15,6 +15,7 @@ mod fields;
 mod group;
 mod header;
 mod json;
+mod place;
 mod quality;
 mod reader;
 mod slot;
@@ -237,7 +238,10 @@ impl Miner {
         if !stream.own {
             common.fitted(cut.fits);
         }
-        let message = reader.body.read(line, &cut);
+        let mut message = reader.body.read(line, &cut);
+        if groups.places.idle {
+            message.place = 0;
+        }
         let hash = message.hash();
         let mut slot = match store.find(hash) {
             Some(slot) => slot,
@@ -363,7 +367,10 @@ impl Miner {
 
     fn variables_with(&self, headers: &Headers, line: &str) -> Vec<Variable> {
         let mut reader = Reader::default();
-        let message = reader.whole(line.as_bytes(), headers);
+        let mut message = reader.whole(line.as_bytes(), headers);
+        if self.groups.places.idle {
+            message.place = 0;
+        }
         let view = message.view();
         let row = self.store.peek(message.hash()).filter(|row| row.seq.atoms.len() == view.atoms.len());
         // The message is a part of the line, or was unescaped elsewhere.
@@ -507,6 +514,7 @@ impl Known<'_> {
             let own = |row: &&Row| row.id == id && of(row.stream) && row.kind == RowKind::Message;
             let Some(row) = store.row(slot).filter(own) else { continue };
             let Some((seq, place)) = moved(&mut reader, row, old, &headers) else { continue };
+            let place = if groups.places.idle { 0 } else { place };
             let key = atoms::sequence_hash(&seq.atoms, place);
             let origin = Origin { ts: row.last, stream: row.stream, line: "" };
             let unseen = Unseen { seq: seq.view(), hash: key, place, origin };
