@@ -123,7 +123,9 @@ impl Groups {
             store.remember(unseen.hash, slot);
             return slot;
         }
-        store.forget_old(unseen.origin.ts.saturating_sub(limits.forget_after));
+        if 2 * store.len() >= limits.templates {
+            store.forget_old(unseen.origin.ts.saturating_sub(limits.forget_after));
+        }
         if store.len() >= limits.templates {
             let slot = self.beginning(store, unseen, limits);
             store.remember(unseen.hash, slot);

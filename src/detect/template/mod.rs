@@ -58,7 +58,7 @@ pub struct Limits {
     pub families: usize,
     /// See `families`.
     pub buckets: usize,
-    /// A template that was not seen for so long may be forgotten; its id comes back with it.
+    /// A template that was not seen for so long may be forgotten when half of the room is used; its id comes back with it.
     pub forget_after: Nanos,
 }
 
