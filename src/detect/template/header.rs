@@ -201,7 +201,7 @@ impl Counts {
             () if most(self.letter) => Kind::Level,
             () if most(self.bracket) => Kind::Bracket,
             () if many(self.separator) => Kind::Separator,
-            () if many(self.name) && self.varied => Kind::Name,
+            () if many(self.name) && (self.varied || most(self.place)) => Kind::Name,
             () if most(self.number) => Kind::Number,
             () => Kind::Any,
         }

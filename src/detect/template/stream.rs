@@ -14,9 +14,10 @@ const MOST: u32 = 500;
 const SURE: u64 = 100;
 /// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
 const AGAIN: u64 = 5_000;
-/// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
+/// The fit is watched over so many lines, each time over twice as many; when more than one in twenty does not fit, the header
+/// is learnt again.
 const WATCHED: u32 = 1_000;
-const MISFITS: u32 = WATCHED / 20;
+const MOST_PATIENCE: u32 = 8;
 
 /// A stream.
 #[derive(Debug, Default)]
@@ -32,6 +33,7 @@ pub(super) struct Stream {
     pub(super) lines: u64,
     pub(super) watched: u32,
     pub(super) misfits: u32,
+    pub(super) patience: u32,
     /// Templates seen, by the last byte of their ids.
     pub(super) seen: [u64; 4],
     /// Lines that made a template.
@@ -90,9 +92,10 @@ impl Stream {
     pub(super) fn fitted(&mut self, fits: bool) {
         self.watched += 1;
         self.misfits += u32::from(!fits);
-        if self.watched >= WATCHED {
-            if self.misfits > MISFITS && self.learner.is_none() {
+        if self.watched >= WATCHED << self.patience {
+            if 20 * self.misfits > self.watched && self.learner.is_none() {
                 self.learner = Some(Box::default());
+                self.patience = (self.patience + 1).min(MOST_PATIENCE);
             }
             (self.watched, self.misfits) = (0, 0);
         }
@@ -115,7 +118,7 @@ impl Stored for Stream {
         (self.lines, self.watched, self.misfits).put(out);
         self.seen.put(out);
         (self.fresh, self.event, self.level as u8).put(out);
-        self.timed.put(out);
+        (self.timed, self.patience).put(out);
         self.trace.put(out);
     }
 
@@ -126,7 +129,8 @@ impl Stored for Stream {
         let seen = Stored::take(from)?;
         let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
         let level = LEVELS.get(usize::from(level)).copied()?;
-        let (timed, trace) = Stored::take(from)?;
+        let ((timed, patience), trace): ((bool, u32), _) = Stored::take(from)?;
+        let patience = patience.min(MOST_PATIENCE);
         Some(Self {
             key,
             serial,
@@ -137,6 +141,7 @@ impl Stored for Stream {
             lines,
             watched,
             misfits,
+            patience,
             seen,
             fresh,
             trace,
