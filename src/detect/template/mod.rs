@@ -162,9 +162,11 @@ impl Miner {
     /// A miner that knows nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        let mut store = Store::new();
+        store.most = limits.templates;
         Self {
             limits,
-            store: Store::new(),
+            store,
             groups: Groups::new(&limits),
             reader: Reader::default(),
             streams: Vec::new(),
@@ -268,7 +270,7 @@ impl Miner {
         let stream = self.streams.get_mut(slot.0 as usize)?;
         let origin = Origin { ts, stream: stream.serial, line: "" };
         let signature = stream.trace.signature(true)?;
-        Some(tell(&mut self.store, stream.event, stream.level, signature, origin))
+        tell(&mut self.store, stream.event, stream.level, signature, origin)
     }
 
     /// What an id has become by merging; itself when it has not.
@@ -356,7 +358,8 @@ impl Miner {
             return None;
         }
         let mut from = Bytes(rest);
-        let (store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
+        let (mut store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
+        store.most = limits.templates;
         let streams: Vec<Stream> = Vec::take(&mut from)?;
         let (hand, serials): (usize, u32) = Stored::take(&mut from)?;
         let (recent, common) = Stored::take(&mut from)?;
@@ -448,24 +451,24 @@ fn follow(
     let over = ended.as_mut().and_then(|trace| trace.signature(true));
     let now = if part == Part::Continues { stream.trace.signature(false) } else { None };
     let told = over.or(now);
-    (part, told.map(|signature| tell(store, stream.event, stream.level, signature, origin)))
+    (part, told.and_then(|signature| tell(store, stream.event, stream.level, signature, origin)))
 }
 
 /// Counts a trace below an event.
-fn tell(store: &mut Store, event: u32, level: Level, signature: &Signature, origin: Origin<'_>) -> TemplateId {
+fn tell(store: &mut Store, event: u32, level: Level, signature: &Signature, origin: Origin<'_>) -> Option<TemplateId> {
     let head = store.resolve(event);
-    let slot = trace_slot(store, head, signature, origin);
-    store.count(slot, origin.ts, level)
+    let slot = trace_slot(store, head, signature, origin)?;
+    Some(store.count(slot, origin.ts, level))
 }
 
 /// The slot of the trace that one entry holds.
 #[cold]
 fn whole_trace(store: &mut Store, slot: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
     let head = store.row(slot).map_or(0, |row| row.id);
-    trace_slot(store, head, signature, origin)
+    trace_slot(store, head, signature, origin).unwrap_or(slot)
 }
 
-fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
+fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> Option<u32> {
     let (text, example) = match store.by_id(head) {
         Some(row) => (row.seq.text.to_string(), row.example.to_string()),
         None => (String::new(), String::new()),

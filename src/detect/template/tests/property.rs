@@ -164,6 +164,11 @@ fn only_unique_lines_stay_within_the_limits() {
     for line in unique(60_000) {
         miner.mine(slot, 0, Level::Unknown, &line);
     }
+    // Nor do traces grow without end.
+    for n in 0..100 {
+        miner.mine(slot, 0, Level::Unknown, "2026-11-20T22:00:00Z ERROR failed");
+        miner.mine(slot, 0, Level::Unknown, &format!("\tat a.{}(X.java:1)", "x".repeat(n + 1)));
+    }
     let size = miner.size();
     assert!(size.templates <= 16_385 && size.families <= 65_536 && size.buckets <= 8_192, "{size:?}");
     assert!(size.coarse > 10_000);
