@@ -13,6 +13,7 @@ pub mod history;
 pub mod level;
 pub mod mask;
 pub mod model;
+pub mod session;
 pub mod tail;
 pub mod template;
 pub mod trace;
