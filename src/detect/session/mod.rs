@@ -6,7 +6,7 @@
 //! against a threshold that is drawn through the widest gap between the rarities of all sessions. What never happens
 //! here: I/O, a clock, unseeded randomness, a session judged by what was learnt from it, or growth beyond [`Limits`].
 
-pub mod cut;
+mod cut;
 mod lag;
 pub mod model;
 mod open;
@@ -70,6 +70,8 @@ pub struct Verdict {
 
 /// Sessions before any is judged.
 const ENOUGH: u64 = 20;
+/// More anomalous sessions than twice as many as when the model was fitted: sessions have changed.
+const SURPRISED: f64 = 10.0;
 
 /// The sessions of a watch, and what is known of them.
 pub struct Sessions {
@@ -78,6 +80,8 @@ pub struct Sessions {
     lags: Lags,
     vectors: Vectors,
     model: Option<Model>,
+    /// Sessions judged since the last fit, and the anomalous ones.
+    since: (u64, u64),
     /// See [`Sessions::hold_cut`].
     cut: Option<f64>,
 }
@@ -92,6 +96,7 @@ impl Sessions {
             lags: Lags::default(),
             vectors: Vectors::new(limits.vectors),
             model: None,
+            since: (0, 0),
             cut: None,
         }
     }
@@ -153,21 +158,32 @@ impl Sessions {
         }
         let mut answers = Vec::new();
         for one in judged {
-            let known = self.model.as_ref().map_or(0, Model::learnt);
-            if self.vectors.learnt() >= ENOUGH.max(2 * known) {
+            if self.is_old() {
                 self.fit();
             }
-            answers.extend(self.judge(&one));
+            let verdict = self.judge(&one);
+            self.since.0 += 1;
+            self.since.1 += u64::from(verdict.as_ref().is_some_and(|verdict| verdict.alarm));
+            answers.extend(verdict);
             self.learn(one);
         }
         answers
+    }
+
+    /// Whether the model should be fitted anew: twice as much is known, or far more is anomalous than was then.
+    fn is_old(&self) -> bool {
+        let known = self.model.as_ref().map_or(0, Model::learnt);
+        let (judged, alarms) = self.since;
+        let usual = self.model.as_ref().map_or(0.0, Model::anomalous) * judged as f64;
+        let more = alarms as f64 > 2.0 * usual + SURPRISED.max(0.02 * known as f64);
+        self.vectors.learnt() >= ENOUGH.max(2 * known) || more
     }
 
     fn judge(&self, session: &Closed) -> Option<Verdict> {
         let model = self.model.as_ref()?;
         let vector = vector::of(&session.parts, |unit| self.reader.resolve(unit));
         let age = self.open.now() - session.first;
-        let found = model.judge(&vector, |unit| model.overdue(unit, age));
+        let found = model.judge(&vector, |unit| model.overdue(unit, age), |unit| self.reader.is_error(unit));
         Some(Verdict {
             key: session.key,
             line: session.line,
@@ -188,9 +204,11 @@ impl Sessions {
         if self.vectors.learnt() < ENOUGH {
             return;
         }
+        self.reader.settle_errors();
         let reader = &self.reader;
+        self.since = (0, 0);
         self.vectors.resolve(|unit| reader.resolve(unit));
         let late = self.lags.late(|unit| reader.resolve(unit));
-        self.model = Some(Model::fit(&self.vectors, reader.errors(), late, self.cut));
+        self.model = Some(Model::fit(&self.vectors, late, self.cut, |unit| reader.is_error(unit)));
     }
 }

@@ -5,7 +5,7 @@
 //! constants are from measurements on HDFS: without the rule about overdue templates the F1 falls from 0.98 to 0.96, and
 //! without the correction for the number of counts that a template may have to 0.80.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::cut;
 use super::vector::{BUCKETS, Part, Unit, Vectors, least};
@@ -41,7 +41,7 @@ pub struct Deviation {
     /// How.
     pub kind: Kind,
     /// Template.
-    pub unit: Unit,
+    pub unit: u32,
     /// The session has it at least so often; 0 when absent.
     pub seen: u32,
     /// What most sessions that have the template have at least.
@@ -66,8 +66,8 @@ pub(super) struct Found {
 pub(super) struct Model {
     learnt: u64,
     cut: f64,
+    anomalous: f64,
     counts: Counts,
-    errors: BTreeSet<Unit>,
     late: BTreeMap<Unit, Nanos>,
 }
 
@@ -75,22 +75,26 @@ impl Model {
     /// A model of these sessions. `cut`: the threshold, where it is set.
     pub(super) fn fit(
         vectors: &Vectors,
-        errors: BTreeSet<Unit>,
         late: BTreeMap<Unit, Nanos>,
         cut: Option<f64>,
+        is_error: impl Fn(Unit) -> bool,
     ) -> Self {
         let all = vectors.sorted();
         let counts = Counts::of(all.iter().copied());
-        let mut model = Self { learnt: vectors.learnt(), cut: cut::USUAL, counts, errors, late };
+        let sessions = counts.sessions;
+        let mut model = Self { learnt: vectors.learnt(), cut: cut::USUAL, anomalous: 0.0, counts, late };
         let rarities = |model: &Self| -> Vec<(f64, f64)> {
-            all.iter().map(|(vector, sessions)| ((-model.judge(vector, |_| true).nats).exp(), *sessions)).collect()
+            all.iter()
+                .map(|(vector, sessions)| ((-model.judge(vector, |_| true, &is_error).nats).exp(), *sessions))
+                .collect()
         };
         let mut rare = rarities(&model);
         model.cut = cut.unwrap_or_else(|| cut::cut(&rare));
         for _ in 0..ROUNDS {
             let kept = all.iter().zip(&rare).filter(|(_, (p, _))| *p > model.cut).map(|(one, _)| *one);
             let counts = Counts::of(kept);
-            if counts.sessions < 0.5 * all.iter().map(|(_, sessions)| sessions).sum::<f64>() {
+            model.anomalous = 1.0 - counts.sessions / sessions;
+            if counts.sessions < 0.5 * sessions {
                 break;
             }
             if counts.sessions == model.counts.sessions {
@@ -107,6 +111,11 @@ impl Model {
         self.learnt
     }
 
+    /// Share of the sessions that it was fitted on that are anomalous by it.
+    pub(super) fn anomalous(&self) -> f64 {
+        self.anomalous
+    }
+
     pub(super) fn cut(&self) -> f64 {
         self.cut
     }
@@ -121,10 +130,15 @@ impl Model {
         self.late.get(&unit).is_some_and(|late| age > *late)
     }
 
-    pub(super) fn judge(&self, vector: &[Part], overdue: impl Fn(Unit) -> bool) -> Found {
+    pub(super) fn judge(
+        &self,
+        vector: &[Part],
+        overdue: impl Fn(Unit) -> bool,
+        is_error: impl Fn(Unit) -> bool,
+    ) -> Found {
         let mut all = Vec::new();
         for part in vector {
-            let weight = if self.errors.contains(&part.unit) { ERROR } else { 1.0 };
+            let weight = if is_error(part.unit) { ERROR } else { 1.0 };
             let known = self.counts.units.get(&part.unit);
             let mut add = |kind, p: f64| {
                 let (seen, usual) = (least(part.bucket), known.map_or(0, Tally::usual));

@@ -107,7 +107,7 @@ impl Open {
         }
     }
 
-    /// Those that have been quiet for so long, in the order in which they fell silent.
+    /// Those that have been quiet for so long, in the order of their first lines.
     pub(super) fn over(&mut self, quiet: Nanos) -> Vec<Closed> {
         let mut over = std::mem::take(&mut self.forced);
         while let Some(Reverse((base, key))) = self.due.peek().copied() {
@@ -131,6 +131,7 @@ impl Open {
                 self.due.push(Reverse((session.last, key)));
             }
         }
+        over.sort_unstable_by_key(|one| one.line);
         over
     }
 
@@ -187,14 +188,14 @@ mod tests {
     #[test]
     fn sessions_are_over_when_they_were_quiet() {
         let mut one = open(&[(1, 0), (2, 5), (1, 8), (3, 18)], 10);
-        assert_eq!(keys(&one.over(10)), [2, 1]);
+        assert_eq!(keys(&one.over(10)), [1, 2]);
         assert!(one.over(10).is_empty());
         // The second goes on after all: it is told again, whole.
         one.add(&event(2, 20, 2), &mut Lags::default());
         one.add(&event(4, 60, 1), &mut Lags::default());
         let again = one.over(10);
-        assert_eq!(keys(&again), [3, 2]);
-        assert_eq!(again[1].parts, [(1, 1), (2, 1)]);
+        assert_eq!(keys(&again), [2, 3]);
+        assert_eq!(again[0].parts, [(1, 1), (2, 1)]);
         assert_eq!(keys(&one.all()), [4]);
     }
 

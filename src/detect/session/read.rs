@@ -95,9 +95,15 @@ impl Reader {
         self.miner.resolve(TemplateId(unit)).0
     }
 
-    /// Templates with a line of level error or worse.
-    pub(super) fn errors(&self) -> BTreeSet<Unit> {
-        self.errors.iter().map(|unit| self.resolve(*unit)).collect()
+    /// Whether a line of the template was of level error or worse.
+    pub(super) fn is_error(&self, unit: Unit) -> bool {
+        self.errors.contains(&unit)
+    }
+
+    /// Carries over to templates what was known of those that became a part of them.
+    pub(super) fn settle_errors(&mut self) {
+        let resolved: BTreeSet<Unit> = self.errors.iter().map(|unit| self.resolve(*unit)).collect();
+        self.errors = resolved.into_iter().collect();
     }
 
     fn release(&mut self, mut found: impl FnMut(Event)) {

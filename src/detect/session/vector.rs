@@ -9,26 +9,26 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 
 /// A template, by its id.
-pub type Unit = u32;
+pub(super) type Unit = u32;
 
 /// A template and how often it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Part {
+pub(super) struct Part {
     /// The template.
-    pub unit: Unit,
+    pub(super) unit: Unit,
     /// Bucket of its count.
-    pub bucket: u8,
+    pub(super) bucket: u8,
 }
 
 /// By rising template, each once.
-pub type Vector = Box<[Part]>;
+pub(super) type Vector = Box<[Part]>;
 
 /// Buckets: 1, 2, 3, then two an octave, the last open.
-pub const BUCKETS: usize = 32;
+pub(super) const BUCKETS: usize = 32;
 
 /// The bucket of a count.
 #[must_use]
-pub fn bucket(count: u32) -> u8 {
+pub(super) fn bucket(count: u32) -> u8 {
     match count {
         0 | 1 => 0,
         2 => 1,
@@ -39,7 +39,7 @@ pub fn bucket(count: u32) -> u8 {
 
 /// The least count of a bucket.
 #[must_use]
-pub fn least(bucket: u8) -> u32 {
+pub(super) fn least(bucket: u8) -> u32 {
     if bucket < 3 { u32::from(bucket) + 1 } else { (4.0 * (f64::from(bucket - 3) / 2.0).exp2()).ceil() as u32 }
 }
 
