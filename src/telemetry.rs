@@ -12,11 +12,11 @@ use tracing_subscriber::EnvFilter;
 use serde::{Deserialize, Serialize};
 
 /// `telemetry:` sigyn's own log, on standard error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Filter in tracing's grammar: `info`, `sigyn=debug,warn`.
-    pub log: String,
+    /// Filter in tracing's grammar: `info`, `sigyn=debug,warn`; else `info` in the daemon and `warn` elsewhere.
+    pub log: Option<String>,
     /// How a log line looks.
     pub format: LogFormat,
 }
@@ -30,12 +30,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self { log: "info".to_owned(), format: LogFormat::Text }
-    }
 }
 
 /// A metric of sigyn: its name, type, unit and help are in [`METRICS`] and nowhere else.
@@ -71,7 +65,10 @@ pub const METRICS: &[Metric] = &[
     seconds("sigyn_lag_seconds", "From the end of what was read to now; labels: watch."),
     gauge("sigyn_coverage_ratio", Unit::Percent, "Share of the existing lines that was read, 0 to 1; labels: watch."),
     seconds("sigyn_clock_skew_seconds", "Our clock minus Loki's."),
-    seconds("sigyn_shipper_delay_seconds", "Learnt time from a line's stamp to Loki; labels: watch."),
+    seconds(
+        "sigyn_shipper_delay_seconds",
+        "Within this time of their stamp 99 % of the lines are in Loki, at least eval_delay; labels: watch.",
+    ),
     counter("sigyn_requests_total", "Requests to Loki; labels: endpoint, outcome."),
     gauge("sigyn_learning_ratio", Unit::Percent, "Share of Loki's past that was learnt from, 0 to 1; labels: watch."),
     counter("sigyn_windows_total", "Windows closed; labels: watch."),
@@ -118,13 +115,17 @@ pub enum SetupError {
     },
 }
 
-/// Starts the log, once in a process.
+/// What goes before every filter. octocrab logs each 5xx as an error; the outbox says the same with what it does about it.
+const BEFORE: &str = "octocrab=off";
+
+/// Starts the log, once in a process; `usual` is the filter where the settings have none.
 ///
 /// # Errors
 /// When the filter is wrong, or a log is there already.
-pub fn start_log(config: &TelemetryConfig) -> Result<(), SetupError> {
-    let filter =
-        EnvFilter::try_new(&config.log).map_err(|source| SetupError::Filter { text: config.log.clone(), source })?;
+pub fn start_log(config: &TelemetryConfig, usual: &str) -> Result<(), SetupError> {
+    let text = config.log.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::try_new(format!("{BEFORE},{text}"))
+        .map_err(|source| SetupError::Filter { text: text.to_owned(), source })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match config.format {
@@ -274,8 +275,8 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_told() {
-        let config = TelemetryConfig { log: "sigyn=loud".to_owned(), ..TelemetryConfig::default() };
-        let error = start_log(&config).unwrap_err().to_string();
+        let config = TelemetryConfig { log: Some("sigyn=loud".to_owned()), ..TelemetryConfig::default() };
+        let error = start_log(&config, "info").unwrap_err().to_string();
         assert!(error.contains("`sigyn=loud` is no filter"), "{error}");
     }
 }

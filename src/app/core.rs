@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
-use crate::engine::{CommandKind, Engine, Input, Restore, Snapshot, Step};
+use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
 use crate::incident::{Transition, TransitionKind};
 use crate::notify::config::NotifyConfig;
 use crate::notify::{self, Notification};
-use crate::store::{Commit, NewDelivery, Store};
+use crate::store::{Commit, NewDelivery, Store, WatchState};
+use crate::time::Nanos;
 
 /// Pause between attempts to commit.
 const COMMIT_PAUSE: Duration = Duration::from_secs(1);
@@ -121,10 +122,26 @@ impl Core {
         self.commit_for(watch, step).await;
     }
 
+    /// Closes what is open of a watch that is read no more, or read as another one.
+    pub async fn withdraw(&self, watch: &Arc<str>, state: &WatchState, reason: &str) {
+        let Some(carry) = &state.carry else { return };
+        let Some(step) = engine::withdraw(watch, state.done_until, carry, self.clock.now(), reason) else { return };
+        tracing::info!(%watch, incidents = step.incidents.len(), "open incidents are withdrawn: {reason}");
+        self.commit(&step, None).await;
+        if let Some(observer) = &self.observer {
+            observer(&step);
+        }
+    }
+
     /// Says that a part of sigyn is ill, or well again.
     pub async fn report(&self, problem: &str, on: &str, firing: bool, detail: String) {
-        let kind =
-            CommandKind::Internal { problem: problem.to_owned(), on: on.to_owned(), firing, detail: detail.clone() };
+        self.report_since(None, problem, on, firing, detail).await;
+    }
+
+    /// The same, when it began before now.
+    pub async fn report_since(&self, since: Option<Nanos>, problem: &str, on: &str, firing: bool, detail: String) {
+        let (problem_name, on_name) = (problem.to_owned(), on.to_owned());
+        let kind = CommandKind::Internal { problem: problem_name, on: on_name, firing, since, detail: detail.clone() };
         match self.store.append_command(&kind, self.clock.now()).await {
             Ok(_) => self.commands.notify_one(),
             Err(error) => tracing::error!(%error, problem, on, detail, "cannot note that a part of sigyn is ill"),

@@ -73,6 +73,11 @@ impl Daemon {
             let stop = CancellationToken::new();
             let app = self.start(&settings, &board, &stop, &mut signals).await?;
             let Some(app) = app else { break };
+            if stop.is_cancelled() {
+                // The signal came while it was starting, and does not come again.
+                drain(app).await;
+                break;
+            }
             let next = loop {
                 match wake(&mut signals, &mut changes, &mut asked).await {
                     Wake::Stop => break None,

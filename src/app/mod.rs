@@ -29,7 +29,8 @@ use crate::collect::config::WatchConfig;
 use crate::collect::loki::{Loki, Options as Poll, Start};
 use crate::config::Settings;
 use crate::engine::{Engine, Options as EngineOptions, Restore};
-use crate::incident::State;
+use crate::incident::lifecycle::WITHDRAWN;
+use crate::incident::{Incident, State};
 use crate::notify::outbox::{Outbox, Policy, Receiver};
 use crate::notify::pace::{Limits, Quota};
 use crate::notify::receiver::{Rate, Show};
@@ -269,7 +270,9 @@ async fn build_core(
         external_labels: settings.notify.external_labels.clone(),
         watches: watches.iter().map(|watch| watches::options(settings, watch)).collect(),
     });
-    engine.restore_internal(store.incidents(Some(State::Firing), MAX_OPEN, None).await?);
+    let mut ill = store.incidents(Some(State::Firing), MAX_OPEN, None).await?;
+    ill.retain(|incident| incident.watch == "sigyn");
+    engine.restore_internal(ill.clone());
     let (engine, run) = EngineHandle::new(engine);
     std::thread::Builder::new().name("engine".to_owned()).spawn(run).context("cannot start the engine's thread")?;
     let core = Core {
@@ -282,6 +285,7 @@ async fn build_core(
         clock: options.clock.clone(),
         observer: options.observer.clone(),
     };
+    withdraw(&core, settings, watches, &ill).await?;
     for watch in watches {
         restore(&core, &watch.name.as_str().into(), &watches::mark(settings, watch)).await?;
     }
@@ -298,6 +302,35 @@ async fn stored(store: &Store, watch: &Arc<str>, mark: &Mark) -> Result<Option<W
     Ok(Some(WatchState { source_state, ..state }))
 }
 
+/// Closes what is open of watches that are not set any more, or that look at something else now: nobody will ever see
+/// that it is over. The same for `ill`, the open incidents about watches and receivers that are gone.
+async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill: &[Incident]) -> Result<()> {
+    for name in core.store.watch_names().await? {
+        let Some(state) = core.store.watch_state(&name).await? else { continue };
+        let reason = match watches.iter().find(|watch| watch.name == name) {
+            None => "the watch was taken out of the settings",
+            Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => {
+                "the watch has another query or org_id now"
+            }
+            Some(_) => continue,
+        };
+        core.withdraw(&name.as_str().into(), &state, reason).await;
+    }
+    for incident in ill {
+        let label = |name| incident.group.labels.get(name).unwrap_or_default();
+        let (problem, on) = (label("problem"), label("on"));
+        let (gone, what) = match problem {
+            "receiver" => (!core.receivers.iter().any(|name| name == on), "receiver"),
+            _ => (!watches.iter().any(|watch| watch.name == on), "watch"),
+        };
+        if gone {
+            let detail = format!("{WITHDRAWN}the {what} was taken out of the settings");
+            core.report(problem, on, false, detail).await;
+        }
+    }
+    Ok(())
+}
+
 /// Puts a watch of the engine back to where its last commit left it.
 async fn restore(core: &Core, watch: &Arc<str>, mark: &Mark) -> Result<()> {
     let Some(state) = stored(&core.store, watch, mark).await? else { return Ok(()) };
@@ -305,7 +338,8 @@ async fn restore(core: &Core, watch: &Arc<str>, mark: &Mark) -> Result<()> {
     let recent = state.done_until.saturating_sub(REMEMBER);
     let oldest = snapshots.iter().map(|snapshot| snapshot.until).fold(recent, Nanos::min);
     let windows = core.store.windows_all_since(watch, oldest).await?;
-    let stored = Restore { done_until: state.done_until, carry: state.carry, snapshots, windows };
+    let stored =
+        Restore { done_until: state.done_until, carry: state.carry, patterns: state.patterns, snapshots, windows };
     core.engine.restore(watch, stored).await;
     Ok(())
 }

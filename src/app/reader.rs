@@ -115,7 +115,7 @@ struct Ill {
 /// How a reader ended.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Lines that were judged.
+    /// Lines of the windows that were closed.
     pub lines: u64,
     /// The last failure, when it ended in one.
     pub error: Option<SourceError>,
@@ -202,18 +202,19 @@ impl<S: Source> Reader<S> {
 
     /// False when the engine has stopped.
     async fn take(&mut self, batch: Batch) -> bool {
-        let (purpose, range, lines) = (batch.purpose, batch.range, batch.len() as u64);
+        let (purpose, range) = (batch.purpose, batch.range);
         let gaps = batch.gaps.clone();
         let step = match purpose {
             Purpose::Learn => self.core.learn(Input::Batch(batch)).await,
             _ => {
                 self.fed = true;
-                self.lines += lines;
                 let state = self.state();
                 self.core.feed(Input::Batch(batch), state).await
             }
         };
         let Some(step) = step else { return false };
+        // Those of windows that are still open are read again by the next process, and counted there.
+        self.lines += if purpose == Purpose::Judge { step.lines } else { 0 };
         self.succeeded(purpose, range, &step).await;
         for gap in &gaps {
             let lines = gap.lines.map_or_else(|| "an unknown number of".to_owned(), |lines| lines.to_string());
@@ -311,7 +312,8 @@ impl<S: Source> Reader<S> {
         let since = *self.ill.failing_since.get_or_insert(now);
         if (now - since) as f64 >= UNREACHABLE_AFTER as f64 * self.core.clock.speed() && !self.ill.unreachable {
             self.ill.unreachable = true;
-            self.core.report("loki_unreachable", &self.watch, true, error.to_string()).await;
+            // It began with the first failure, not when it had lasted long enough to be told.
+            self.core.report_since(Some(since), "loki_unreachable", &self.watch, true, error.to_string()).await;
         }
         error.pause
     }

@@ -74,7 +74,11 @@ async fn ask(settings: &Settings, now: Nanos) -> Vec<Answer> {
 
 async fn loki(settings: &Settings, client: &Client, now: Nanos) -> Vec<Answer> {
     let version = client.version().await.map_err(|error| error.to_string());
-    let found = version.map(|version| format!("Loki: {} answers, version {version}", client.url()));
+    let found = version.map(|version| match version.as_str() {
+        // One that was built by hand may not know.
+        "" => format!("Loki: {} answers, and does not say its version", client.url()),
+        version => format!("Loki: {} answers, version {version}", client.url()),
+    });
     let reached = found.is_ok();
     let mut answers = vec![Answer::of(found)];
     if !reached {
@@ -180,6 +184,14 @@ mod tests {
         Slack: not set
         GitHub: not set; incidents go to the remediation log
         "#);
+    }
+
+    #[test]
+    fn a_loki_without_a_version_is_told_so() {
+        let loki = standin::Loki::start(standin::Options { version: String::new(), ..standin::Options::default() });
+        let loki = loki.unwrap();
+        let first = answered(&settings(loki.url())).lines().next().unwrap().to_owned();
+        insta::assert_snapshot!(first, @"Loki: http://127.0.0.1:PORT answers, and does not say its version");
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn told(deliveries: &[Delivery], transition: &Transition) -> String {
     deliveries.iter().filter(of_it).map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn sheet(look: Look, header: &[&str]) -> Table {
+pub(super) fn sheet(look: Look, header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     match look {

@@ -12,6 +12,7 @@ pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;
+pub mod templates;
 pub mod text;
 
 use std::io::Write;
@@ -46,6 +47,8 @@ enum Command {
     Scan(scan::Args),
     /// Measure how well labelled files are judged.
     Eval(eval::Args),
+    /// Show what the lines of a log file have in common.
+    Templates(templates::Args),
     /// Look for all mistakes in the settings at once.
     Check(check::Args),
     /// Show sigyn find planted faults, with nothing else installed.
@@ -110,6 +113,7 @@ impl Cli {
             Command::Once(args) => once::run(args, common).await,
             Command::Scan(args) => scan::run(args, common).await,
             Command::Eval(args) => eval::run(args, common).await,
+            Command::Templates(args) => templates::run(args),
             Command::Check(args) => check::run(args, common).await,
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,

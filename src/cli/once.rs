@@ -51,7 +51,8 @@ type Shared = Arc<Mutex<Printer<std::io::Stdout>>>;
 pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     let meter = Meter::start();
     let mut settings = common.settings()?.settings;
-    start_log(&settings.telemetry)?;
+    // Cron mails all that is said: only what is amiss.
+    start_log(&settings.telemetry, "warn")?;
     args.output.apply(&mut settings);
     let printer: Shared = Arc::new(Mutex::new(Printer::stdout(args.output.output)));
     let clock = Clock::real();

@@ -17,11 +17,11 @@ use serde_json::{Map, Value};
 
 use super::Format;
 use crate::collect::{Coverage, Level};
-use crate::detect::{Anomaly, FeatureEvidence, Sample};
+use crate::detect::{Anomaly, Evidence, FeatureEvidence, PatternEvidence, Sample};
 use crate::engine::Step;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::{count, duration, number, reason, sparkline};
+use crate::notify::render::{count, duration, number, reasons, sparkline};
 use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
 
 /// Shows findings.
@@ -130,7 +130,7 @@ impl<W: Write> Printer<W> {
                     "{}  anomaly   {}  {}",
                     self.moment(anomaly.range.start),
                     clean(&place(&anomaly.group.labels)),
-                    self.paint(why(&anomaly.evidence.features), Style::new().dimmed()),
+                    self.paint(clean(&why(&anomaly.evidence)), Style::new().dimmed()),
                 );
                 self.put(&text)
             }
@@ -220,15 +220,17 @@ impl<W: Write> Printer<W> {
         if *kind == TransitionKind::Resolved {
             let size = format!("{} in {}", count(incident.lines, "line"), count(incident.windows, "unusual window"));
             text.push_str(&format!("\n{INDENT}{}, {size}", self.length(incident)));
+            if let Some(detail) = &incident.detail {
+                text.push_str(&format!("\n{INDENT}{}", clean(detail)));
+            }
             return text;
         }
         if let Some(detail) = &incident.detail {
             text.push_str(&format!("\n{INDENT}{}", clean(detail)));
         }
         if let Some(worst) = &incident.worst {
-            let reasons = worst.evidence.features.iter().filter(|evidence| evidence.share >= 0.05).take(3);
-            for evidence in reasons {
-                text.push_str(&format!("\n{INDENT}{} ({})", reason(evidence).words(), reason(evidence).share));
+            for reason in reasons(&worst.evidence).iter().filter(|reason| reason.weighs()).take(3) {
+                text.push_str(&format!("\n{INDENT}{} ({})", clean(&reason.words()), reason.share));
             }
             for sample in &worst.evidence.samples {
                 text.push_str(&format!("\n{INDENT}{}", self.sample(sample)));
@@ -308,8 +310,9 @@ fn place(labels: &Labels) -> String {
 }
 
 /// The strongest reason in words.
-fn why(features: &[FeatureEvidence]) -> String {
-    features.first().map_or_else(|| "not like the windows before".to_owned(), |first| reason(first).words())
+fn why(evidence: &Evidence) -> String {
+    let reasons = reasons(evidence);
+    reasons.first().map_or_else(|| "not like the windows before".to_owned(), |first| first.words())
 }
 
 fn per(lines: u64, seconds: f64) -> f64 {
@@ -352,6 +355,8 @@ struct AnomalyLine<'a> {
     threshold: f64,
     reason: String,
     features: &'a [FeatureEvidence],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    patterns: &'a [PatternEvidence],
     samples: &'a [Sample],
     coverage: Coverage,
     query: &'a str,
@@ -373,8 +378,9 @@ impl<'a> AnomalyLine<'a> {
             late: anomaly.late,
             score: anomaly.score,
             threshold: anomaly.threshold,
-            reason: why(&anomaly.evidence.features),
+            reason: why(&anomaly.evidence),
             features: &anomaly.evidence.features,
+            patterns: &anomaly.evidence.patterns,
             samples: &anomaly.evidence.samples,
             coverage: anomaly.evidence.coverage,
             query: &anomaly.evidence.query,
@@ -405,6 +411,8 @@ struct IncidentLine<'a> {
     lines: u64,
     reason: Option<String>,
     features: &'a [FeatureEvidence],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    patterns: &'a [PatternEvidence],
     samples: &'a [Sample],
     rates: &'a [f64],
     query: Option<&'a str>,
@@ -414,7 +422,7 @@ impl<'a> IncidentLine<'a> {
     fn new(transition: &'a Transition) -> Self {
         let incident = &transition.incident;
         let evidence = incident.worst.as_ref().map(|worst| &worst.evidence);
-        let reason = evidence.map(|evidence| why(&evidence.features));
+        let reason = evidence.map(why);
         Self {
             r#type: "incident",
             transition: transition.kind,
@@ -437,6 +445,7 @@ impl<'a> IncidentLine<'a> {
             lines: incident.lines,
             reason: reason.or_else(|| incident.detail.clone()),
             features: evidence.map_or(&[], |evidence| &evidence.features),
+            patterns: evidence.map_or(&[], |evidence| &evidence.patterns),
             samples: evidence.map_or(&[], |evidence| &evidence.samples),
             rates: &incident.rates,
             query: evidence.map(|evidence| evidence.query.as_str()),
@@ -540,210 +549,4 @@ fn cpu_seconds() -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::collect::Known;
-    use crate::detect::{Evidence, Feature, Group};
-    use crate::time::MINUTE;
-
-    const START: Nanos = 1_795_212_000 * SECOND;
-
-    fn anomaly() -> Anomaly {
-        let labels: Labels = [("service_name", "cart")].into_iter().collect();
-        let sample =
-            |second: Nanos, level, line: &str| Sample { ts: START + second * SECOND, level, line: line.to_owned() };
-        Anomaly {
-            group: Group { fingerprint: Fingerprint(0x1234), labels },
-            range: TimeRange::new(START, START + MINUTE),
-            lines: 3412,
-            late: false,
-            score: 0.8125,
-            threshold: 0.625,
-            evidence: Evidence {
-                features: vec![
-                    FeatureEvidence {
-                        feature: Feature::ErrorCount,
-                        seen: 48.0,
-                        expected: (0.0, 3.0),
-                        share: 0.75,
-                        windows: 1,
-                        presence: false,
-                    },
-                    FeatureEvidence {
-                        feature: Feature::Rate,
-                        seen: 56.9,
-                        expected: (10.0, 20.5),
-                        share: 0.25,
-                        windows: 1,
-                        presence: false,
-                    },
-                ],
-                samples: vec![
-                    sample(1, Level::Error, "ERROR db \u{1b}[2Jrefused\r"),
-                    sample(2, Level::Info, "INFO caf\u{e9}\t\u{202e}up"),
-                ],
-                coverage: Coverage { known: Known::Audited, seen: 3412, missing: 0 },
-                query: r#"{service_name="cart"}"#.to_owned(),
-            },
-        }
-    }
-
-    fn transition(kind: TransitionKind) -> Transition {
-        let worst = anomaly();
-        let resolved = kind == TransitionKind::Resolved;
-        Transition {
-            kind,
-            number: 1,
-            at: START + if resolved { 8 } else { 1 } * MINUTE,
-            incident: Incident {
-                id: "00c0ffee00c0ffee".to_owned(),
-                group: worst.group.clone(),
-                watch: "scan".to_owned(),
-                labels: Labels::new(),
-                owner: None,
-                runbook_url: None,
-                state: if resolved { State::Resolved } else { State::Firing },
-                severity: Severity::Warning,
-                title: "cart: more errors than usual".to_owned(),
-                started_at: START,
-                last_seen: START + if resolved { 3 } else { 1 } * MINUTE,
-                resolved_at: resolved.then_some(START + 8 * MINUTE),
-                windows: 3,
-                lines: 9000,
-                worst: Some(worst),
-                rates: vec![10.0, 12.0, 11.0, 57.0],
-                detail: None,
-            },
-        }
-    }
-
-    fn show(format: Format, colour: bool, show: impl FnOnce(&mut Printer<Vec<u8>>) -> io::Result<()>) -> String {
-        let mut printer = Printer::new(Vec::new(), format, colour);
-        show(&mut printer).unwrap();
-        String::from_utf8(printer.into_inner()).unwrap()
-    }
-
-    #[test]
-    fn text_is_for_people() {
-        let text = show(Format::Text, false, |printer| {
-            printer.note("windows of 1m")?;
-            printer.anomaly(&anomaly())?;
-            printer.transition(&transition(TransitionKind::Opened))?;
-            printer.transition(&transition(TransitionKind::Continued))?;
-            printer.transition(&transition(TransitionKind::Resolved))
-        });
-        insta::assert_snapshot!(text, @r"
-        windows of 1m
-        2026-11-20 22:00:00  anomaly   cart  errors 48, expected 0 to 3
-        2026-11-20 22:00:00  ● warning   cart: more errors than usual  ▂▂▂█
-                             errors 48, expected 0 to 3 (75 %)
-                             rate 56.9 lines/s, expected 10 to 20.5 (25 %)
-                             │ ERROR db \u{1b}[2Jrefused\u{d}
-                             │ INFO café	\u{202e}up
-        2026-11-20 22:01:00  ◐ goes on   cart: more errors than usual  ▂▂▂█
-                             errors 48, expected 0 to 3 (75 %)
-                             rate 56.9 lines/s, expected 10 to 20.5 (25 %)
-                             │ ERROR db \u{1b}[2Jrefused\u{d}
-                             │ INFO café	\u{202e}up
-        2026-11-20 22:08:00  ○ over      cart: more errors than usual  ▂▂▂█
-                             3 minutes, 9,000 lines in 3 unusual windows
-        ");
-    }
-
-    #[test]
-    fn a_step_is_told_in_the_order_of_time() {
-        let later = Anomaly { range: TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE), ..anomaly() };
-        let step = Step {
-            anomalies: vec![anomaly(), later],
-            transitions: vec![transition(TransitionKind::Opened)],
-            ..Step::default()
-        };
-        let kinds = |format, word: &str| {
-            let text = show(format, false, |printer| {
-                printer.step(&step)?;
-                assert_eq!(printer.tally(), Tally { anomalies: 2, incidents: 1, ..Tally::default() });
-                Ok(())
-            });
-            text.lines().map(|line| line.contains(word)).collect::<Vec<_>>()
-        };
-        assert_eq!(kinds(Format::Json, r#""type":"incident""#), [false, true, false]);
-        assert_eq!(kinds(Format::Text, "anomaly"), [false, false, false, false, false, true]);
-    }
-
-    #[test]
-    fn lines_are_counted_where_there_is_no_time() {
-        let mut counted = anomaly();
-        counted.range = TimeRange::new(21 * SECOND, 40 * SECOND + 1);
-        let show = |format| {
-            show(format, false, |printer| {
-                printer.count_lines();
-                printer.anomaly(&counted)
-            })
-        };
-        insta::assert_snapshot!(show(Format::Text), @"line 21              anomaly   cart  errors 48, expected 0 to 3");
-        assert!(show(Format::Json).contains(r#""between":[21,40]"#));
-    }
-
-    #[test]
-    fn colours_are_asked_for() {
-        let text = show(Format::Text, true, |printer| printer.transition(&transition(TransitionKind::Opened)));
-        assert!(text.contains("\u{1b}[33;1m●"), "{text:?}");
-        assert!(!text.contains("\u{1b}[2J"), "a line must not clear the screen: {text:?}");
-    }
-
-    #[test]
-    fn json_is_one_object_a_line_with_the_type_first() {
-        let text = show(Format::Json, false, |printer| {
-            printer.note("not shown here")?;
-            printer.anomaly(&anomaly())?;
-            printer.transition(&transition(TransitionKind::Opened))
-        });
-        insta::assert_snapshot!(text.replace('\u{202e}', "<RLO>"), @r#"
-        {"type":"anomaly","start":"2026-11-20T22:00:00Z","end":"2026-11-20T22:01:00Z","start_ns":1795212000000000000,"end_ns":1795212060000000000,"group":{"service_name":"cart"},"fingerprint":"v1:0000000000001234","lines":3412,"late":false,"score":0.8125,"threshold":0.625,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75,"windows":1,"presence":false},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25,"windows":1,"presence":false}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"coverage":{"known":"audited","seen":3412,"missing":0},"query":"{service_name=\"cart\"}"}
-        {"type":"incident","transition":"opened","id":"00c0ffee00c0ffee","number":1,"at":"2026-11-20T22:01:00Z","at_ns":1795212060000000000,"title":"cart: more errors than usual","severity":"warning","state":"firing","watch":"scan","group":{"service_name":"cart"},"labels":{},"started_at":"2026-11-20T22:00:00Z","last_seen":"2026-11-20T22:01:00Z","resolved_at":null,"started_at_ns":1795212000000000000,"last_seen_ns":1795212060000000000,"windows":3,"lines":9000,"reason":"errors 48, expected 0 to 3","features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.75,"windows":1,"presence":false},{"feature":"rate","seen":56.9,"expected":[10.0,20.5],"share":0.25,"windows":1,"presence":false}],"samples":[{"ts":1795212001000000000,"level":"error","line":"ERROR db \u001b[2Jrefused\r"},{"ts":1795212002000000000,"level":"info","line":"INFO café\t<RLO>up"}],"rates":[10.0,12.0,11.0,57.0],"query":"{service_name=\"cart\"}"}
-        "#);
-    }
-
-    #[test]
-    fn the_summary_has_its_fields_and_those_of_the_command() {
-        let extra: Map<String, Value> = [("planted".to_owned(), Value::from(12))].into_iter().collect();
-        let text = show(Format::Json, false, |printer| {
-            printer.anomaly(&anomaly())?;
-            printer.transition(&transition(TransitionKind::Opened))?;
-            printer.summary(3412, &Meter::start(), extra)
-        });
-        let last = text.lines().last().unwrap();
-        assert!(
-            last.starts_with(r#"{"type":"summary","lines":3412,"windows":0,"anomalies":1,"incidents":1,"#),
-            "{last}"
-        );
-        let summary: Value = serde_json::from_str(last).unwrap();
-        assert_eq!(summary["planted"], 12);
-        assert!(summary["lines_per_second"].as_f64().unwrap() > 0.0);
-        if cfg!(target_os = "linux") {
-            assert!(summary["peak_rss_bytes"].as_u64().unwrap() > 1_000_000);
-            assert!(summary["cpu_seconds"].as_f64().unwrap() > 0.0);
-        }
-    }
-
-    #[test]
-    fn the_summary_in_words() {
-        let summary = SummaryLine {
-            r#type: "summary",
-            lines: 125_942,
-            windows: 2160,
-            anomalies: 1,
-            incidents: 3,
-            seconds: 0.15,
-            lines_per_second: 839_613.0,
-            cpu_seconds: None,
-            lines_per_cpu_second: None,
-            peak_rss_bytes: Some(21_300_000),
-            extra: Map::new(),
-        };
-        insta::assert_snapshot!(summary.words(1), @"
-        125,942 lines in 2,160 windows: 1 anomaly, 3 incidents (1 still open at the end)
-        0.15 s, 839,613 lines/s, peak memory 21.3 MB
-        ");
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ pub struct Args {
 /// When it could not start.
 pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     let loaded = common.settings()?;
-    start_log(&loaded.settings.telemetry)?;
+    start_log(&loaded.settings.telemetry, "info")?;
     let metrics = Metrics::install()?;
     let output = args.output.clone();
     let daemon = Daemon {

@@ -19,6 +19,7 @@ use crate::detect::Anomaly;
 use crate::detect::config::WindowSpec;
 use crate::engine::{Engine, Input, Learning, Options, Step, WatchOptions};
 use crate::labels::Labels;
+use crate::telemetry::start_log;
 use crate::time::{Nanos, TimeRange, ceil};
 
 /// Arguments of `sigyn scan`.
@@ -60,7 +61,9 @@ pub enum Layout {
 pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     let meter = Meter::start();
     let settings = common.settings()?.settings;
-    let file = File::open(&FileConfig { watch: WATCH.to_owned(), path: args.file.clone(), format: args.layout() })?;
+    start_log(&settings.telemetry, "warn")?;
+    let file =
+        File::open(&FileConfig { watch: WATCH.to_owned(), path: args.file.clone(), format: args.format.into() })?;
     let mut printer = Printer::stdout(args.output.output);
     if file.timing() == Timing::Counted {
         printer.count_lines();
@@ -75,12 +78,12 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     }
 }
 
-impl Args {
-    fn layout(&self) -> Format {
-        match self.format {
-            Layout::Auto => Format::Auto,
-            Layout::Tsv5 => Format::Tsv5,
-            Layout::Plain => Format::Plain,
+impl From<Layout> for Format {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Auto => Self::Auto,
+            Layout::Tsv5 => Self::Tsv5,
+            Layout::Plain => Self::Plain,
         }
     }
 }
@@ -205,7 +208,7 @@ impl Scan {
 }
 
 /// What a person should know of how the file was read.
-fn remarks(counts: &Counts) -> Vec<String> {
+pub(super) fn remarks(counts: &Counts) -> Vec<String> {
     let Counts { lines, cut, replaced, late, restarts, malformed } = *counts;
     let remark = |count: u64, text: &str| (count > 0).then(|| format!("{text}: {count}"));
     [
@@ -225,7 +228,7 @@ fn remarks(counts: &Counts) -> Vec<String> {
 fn drop_cut_short(step: &mut Step) {
     let less = |anomaly: &Anomaly| {
         let mut telling = anomaly.evidence.features.iter().filter(|evidence| evidence.share >= 0.05);
-        telling.all(|evidence| evidence.seen < evidence.expected.0)
+        anomaly.evidence.patterns.is_empty() && telling.all(|evidence| evidence.seen < evidence.expected.0)
     };
     let dropped: Vec<_> = step.anomalies.iter().filter(|anomaly| less(anomaly)).cloned().collect();
     let is_dropped = |place| dropped.iter().any(|anomaly| anomaly.group.fingerprint == place);
@@ -233,7 +236,7 @@ fn drop_cut_short(step: &mut Step) {
     step.anomalies.retain(|anomaly| !less(anomaly));
 }
 
-fn broken_pipe(error: &anyhow::Error) -> bool {
+pub(super) fn broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 

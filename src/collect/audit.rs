@@ -8,12 +8,10 @@ use std::sync::Arc;
 use crate::collect::loki::{Loki, add_gap, coverage};
 use crate::collect::read::{MAX_BYTES, Stop};
 use crate::collect::{Batch, Coverage, Gap, GapReason, Known, Purpose};
-use crate::time::{HOUR, Nanos, TimeRange};
+use crate::time::{Nanos, SECOND, TimeRange};
 
 /// At most so many lines are read again into one batch.
 const MAX_LINES: u64 = 200_000;
-/// A larger share of late lines among the audited ones means that `eval_delay` is too small.
-const LATE_SHARE: f64 = 0.001;
 
 /// A range that grew and is being read again; it can be gone on with after a failure.
 pub(super) struct Amend {
@@ -24,14 +22,6 @@ pub(super) struct Amend {
     batch: Batch,
     /// The parts that grew, and by how many lines.
     grown: Vec<(TimeRange, u64)>,
-}
-
-/// How many of the audited lines were late.
-#[derive(Debug, Default)]
-pub(super) struct LateShare {
-    late: f64,
-    lines: f64,
-    warned_at: Option<Nanos>,
 }
 
 impl Loki {
@@ -111,7 +101,8 @@ impl Loki {
                     "Loki has fewer lines than were read: retention or a deletion");
             }
             self.ledger.confirm(run, settled);
-            self.note_late(0, count);
+            self.delay.confirmed(run);
+            self.note_late(0);
         }
         Ok(grown)
     }
@@ -155,7 +146,9 @@ impl Loki {
         for gap in &batch.gaps {
             self.ledger.missing(gap.range, gap.lines);
         }
-        self.note_late(late, batch.len() as u64);
+        let entries = batch.entries().filter_map(|entry| Some((entry.ts, batch.streams.get(entry.stream)?.hash)));
+        self.delay.amended(range, self.reader.now(), entries);
+        self.note_late(late);
         Ok(batch)
     }
 
@@ -167,7 +160,7 @@ impl Loki {
             add_gap(&mut batch, Gap { range, lines: Some(late), reason: GapReason::TooMany });
             self.ledger.missing(range, Some(late));
             self.ledger.confirm(range, settled);
-            self.note_late(late, self.ledger.expected(range));
+            self.note_late(late);
         }
         let (seen, missing) = self.ledger.totals(amend.asked);
         batch.coverage = Coverage { known: Known::Partial, seen, missing };
@@ -188,22 +181,20 @@ impl Loki {
         batch
     }
 
-    /// Learns the share of late lines; too many of them are the operator's business.
-    fn note_late(&mut self, late: u64, lines: u64) {
-        let watch = Arc::clone(&self.reader.watch);
+    /// Counts late lines, and says when so many are that `eval_delay` is too small.
+    fn note_late(&mut self, late: u64) {
+        let (watch, eval_delay) = (Arc::clone(&self.reader.watch), self.set.eval_delay);
         metrics::counter!("sigyn_late_lines_total", "watch" => Arc::clone(&watch)).increment(late);
-        let share = &mut self.late;
-        // Older audits fade away, so that a bad hour is not held against the shippers for ever.
-        (share.late, share.lines) = (0.95 * share.late + late as f64, 0.95 * share.lines + lines as f64);
-        let now = self.reader.now();
-        let quiet = share.warned_at.is_some_and(|at| now < at + HOUR);
-        if late > 0 && !quiet && share.late > LATE_SHARE * share.lines {
-            share.warned_at = Some(now);
+        if let Some(delay) = self.delay.quantile(eval_delay) {
+            metrics::gauge!("sigyn_shipper_delay_seconds", "watch" => Arc::clone(&watch))
+                .set(delay as f64 / SECOND as f64);
+        }
+        if let Some(wanted) = self.delay.wanted(eval_delay) {
+            let (now, wanted) = (eval_delay / SECOND, wanted / SECOND);
             tracing::warn!(
                 %watch,
-                "{:.2} % of the audited lines came later than eval_delay ({} s); raise eval_delay so that they are judged in time",
-                100.0 * share.late / share.lines.max(1.0),
-                self.set.eval_delay / crate::time::SECOND,
+                "more than 1 % of the lines come later than eval_delay ({now} s), and their windows are judged twice; \
+                 set collect.eval_delay, or eval_delay of the watch, to {wanted}s",
             );
         }
     }

@@ -93,8 +93,11 @@ impl Loki {
         let Some(mut learning) = self.learning.take() else { return Ok(None) };
         match self.learn_some(&mut learning).await {
             Ok(batch) if learning.at >= learning.range.end => {
-                let lines = learning.read;
-                tracing::info!(watch = %self.reader.watch, lines, "ready: has learnt from Loki's past, judging from now on");
+                let (watch, lines) = (&self.reader.watch, learning.read);
+                match lines {
+                    0 => tracing::info!(%watch, "nothing of Loki's past to learn from: learning from what comes"),
+                    _ => tracing::info!(%watch, lines, "has learnt from Loki's past; judging what is newer"),
+                }
                 Ok(batch)
             }
             other => {

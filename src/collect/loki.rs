@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::audit::{Amend, LateShare};
+use crate::collect::audit::Amend;
 use crate::collect::budget::Budget;
 use crate::collect::client::{Client, Streams};
 use crate::collect::config::{CollectConfig, WatchConfig};
+use crate::collect::delay::{Delay, Learnt};
 use crate::collect::learn::Learning;
 use crate::collect::ledger::Ledger;
 use crate::collect::page::Pager;
@@ -75,7 +76,7 @@ pub struct Loki {
     /// A range that grew and is being read again: by routine, and on demand.
     pub(super) amend: Option<Amend>,
     pub(super) asked: Option<Amend>,
-    pub(super) late: LateShare,
+    pub(super) delay: Delay,
     /// Whether the last audit failed, so that reading has its turn first.
     rest_from_audit: bool,
     /// Reading goes on to here without a pause.
@@ -102,6 +103,8 @@ struct State {
     ledger: Ledger,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     learning: Option<Learning>,
+    #[serde(default)]
+    delay: Learnt,
 }
 
 const VERSION: u32 = 1;
@@ -154,7 +157,7 @@ impl Loki {
             skipping: None,
             amend: None,
             asked: None,
-            late: LateShare::default(),
+            delay: Delay::default(),
             rest_from_audit: false,
             target: judge,
             next_poll: now,
@@ -187,6 +190,7 @@ impl Loki {
         match serde_json::from_str::<State>(text) {
             Ok(state) if state.version == VERSION => {
                 self.reader.pager.restore(&state.pager);
+                self.delay.restore(state.delay);
                 if let Some(mut learning) = state.learning {
                     self.ledger = Ledger::new(window, learning.range.end);
                     learning.resume(position);
@@ -245,12 +249,10 @@ impl Loki {
         let mut batch = Batch::new(Arc::clone(&self.reader.watch), range, Purpose::Judge);
         batch.range.end = self.reader.page(position, self.target, &mut batch).await?;
         self.delivered(&mut batch);
-        if batch.range.end >= self.target {
-            // What is newest here is at least `eval_delay` old; much older in a busy watch means that shippers are slow.
-            if let Some(newest) = batch.last() {
-                metrics::gauge!("sigyn_shipper_delay_seconds", "watch" => Arc::clone(&batch.watch))
-                    .set(seconds(now - newest));
-            }
+        // What is caught up was read too late to tell how long it was under way.
+        if now - batch.range.start <= self.set.eval_delay + 2 * self.set.interval {
+            let entries = batch.entries().filter_map(|entry| Some((entry.ts, batch.streams.get(entry.stream)?.hash)));
+            self.delay.read(batch.range, now, self.ledger.block(), entries);
         }
         Ok(Next::Batch(batch))
     }
@@ -340,6 +342,7 @@ impl Source for Loki {
             pager: self.reader.pager.clone(),
             ledger: self.ledger.clone(),
             learning: self.learning.clone(),
+            delay: self.delay.learnt(),
         };
         serde_json::to_string(&state).ok()
     }

@@ -7,6 +7,7 @@ mod audit;
 pub mod budget;
 pub mod client;
 pub mod config;
+mod delay;
 pub mod file;
 mod learn;
 pub mod ledger;

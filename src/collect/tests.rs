@@ -327,6 +327,34 @@ async fn late_lines_bring_their_minute_once_more_and_only_theirs() {
     assert_eq!(rig.model.amended, 1);
 }
 
+/// What is learnt of lines that are 24 s under way, read every 15 s, 10 s behind.
+async fn learnt_delay(ahead: Nanos, pause: Nanos) -> Option<Nanos> {
+    let mut rig = Rig::at_t0(stand_in(|_| {}), collect());
+    rig.poller.reader.ahead = ahead;
+    let (mut shown, mut now) = (0, T0 + pause);
+    while now < T0 + pause + 10 * MINUTE {
+        now += 5 * SECOND;
+        // After the pause the shipper is as slow as before.
+        while T0 + (shown + 24) * SECOND <= now {
+            rig.loki.push(STREAMS[0], T0 + shown * SECOND, format!("line {shown}"));
+            shown += 1;
+        }
+        rig.set(now + ahead);
+        if pause == 0 || now == T0 + pause + 10 * MINUTE {
+            rig.drain().await;
+        }
+    }
+    rig.poller.delay.quantile(10 * SECOND)
+}
+
+#[tokio::test]
+async fn the_delay_is_learnt_whatever_the_clock_says_and_not_from_a_backlog() {
+    let learnt = learnt_delay(0, 0).await.unwrap();
+    assert!((22 * SECOND..27 * SECOND).contains(&learnt), "{learnt}");
+    assert_eq!(learnt_delay(40 * SECOND, 0).await, Some(learnt));
+    assert_eq!(learnt_delay(0, HOUR).await, None);
+}
+
 #[tokio::test]
 async fn an_audit_on_demand_confirms_or_amends() {
     let mut rig = Rig::at_t0(stand_in(|_| {}), CollectConfig { audit_every: 0, ..collect() });

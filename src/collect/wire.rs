@@ -139,6 +139,8 @@ pub(super) struct Wire {
     org_id: Option<String>,
     auth: Auth,
     timeout: Duration,
+    /// The variable of the environment that names a proxy for this Loki, unless `NO_PROXY` has its host.
+    proxy: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -163,8 +165,7 @@ impl Wire {
                 .gzip(config.gzip)
         };
         let roots = match &config.ca_file {
-            Some(path) => reqwest::Certificate::from_pem_bundle(&read(path, "loki.ca_file")?)
-                .map_err(|error| unusable("loki.ca_file", path, &error))?,
+            Some(path) => authorities(path)?,
             None => Vec::new(),
         };
         let identity = identity(config)?;
@@ -176,7 +177,8 @@ impl Wire {
         let http = with(builder().tls_certs_merge(roots.clone()))
             .or_else(|_| with(builder().tls_certs_only(roots)))
             .map_err(|error| settings(format!("cannot set up TLS for {base}: {}", chain(&error))))?;
-        Ok(Self { http, base, headers: headers(config)?, org_id: config.org_id.clone(), auth, timeout })
+        let proxy = proxy(&base);
+        Ok(Self { http, base, headers: headers(config)?, org_id: config.org_id.clone(), auth, timeout, proxy })
     }
 
     /// The base URL, without credentials.
@@ -291,18 +293,38 @@ impl Wire {
     fn failure(&self, scope: Scope<'_>, path: &str, error: &reqwest::Error) -> ClientError {
         let cause = chain(error);
         let lower = cause.to_lowercase();
-        let tls = ["certificate", "handshake", "tls", "invalidcontenttype", "corrupt message"];
-        let (kind, what) = if error.is_connect() && tls.iter().any(|word| lower.contains(word)) {
+        let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+        // With TLS 1.3 a server refuses a client's certificate only after the connection stands.
+        let refused =
+            has(&["fatal alert: certificaterequired", "fatal alert: unknownca", "fatal alert: badcertificate"])
+                || (!error.is_connect() && has(&["fatal alert"]));
+        let tls = ["certificate", "handshake", "tls", "invalidcontenttype", "corrupt message", "fatal alert"];
+        let (kind, what) = if refused {
+            (
+                Kind::Tls,
+                format!(
+                    "does not accept who asks ({cause}); set loki.cert_file and loki.key_file to a client certificate that it trusts"
+                ),
+            )
+        } else if error.is_connect() && has(&tls) {
             (
                 Kind::Tls,
                 format!(
                     "is not trusted or does not speak TLS as hoped ({cause}); for an own authority set loki.ca_file, for a client certificate loki.cert_file and loki.key_file, for plain HTTP write http://"
                 ),
             )
-        } else if error.is_dns() || lower.contains("dns error") || lower.contains("failed to lookup") {
-            (Kind::Dns, format!("cannot be found ({cause}); check the host name in loki.url and the container's DNS"))
+        } else if error.is_dns() || has(&["dns error", "failed to lookup"]) {
+            let proxy = self.proxied();
+            (
+                Kind::Dns,
+                format!("cannot be found ({cause}); check the host name in loki.url and the container's DNS{proxy}"),
+            )
         } else if error.is_connect() {
-            (Kind::Unreachable, format!("cannot be reached ({cause}); check loki.url and that Loki listens there"))
+            let proxy = self.proxied();
+            (
+                Kind::Unreachable,
+                format!("cannot be reached ({cause}); check loki.url and that Loki listens there{proxy}"),
+            )
         } else if error.is_timeout() {
             (
                 Kind::Timeout,
@@ -311,6 +333,15 @@ impl Wire {
                     self.timeout.as_secs()
                 ),
             )
+        } else if has(&["operation was canceled"]) {
+            // The end came before the request went out, so it has nothing to do with what was asked for.
+            let tls = match self.base.scheme() {
+                "https" => {
+                    "; when it wants a client certificate, set loki.cert_file and loki.key_file to one that it trusts"
+                }
+                _ => "; check what stands before Loki",
+            };
+            (Kind::Unreachable, format!("closed the connection before it was asked anything ({cause}){tls}"))
         } else {
             (
                 Kind::Closed,
@@ -321,6 +352,33 @@ impl Wire {
         };
         self.error(scope, path, kind, &what)
     }
+
+    /// What to think of besides when there is no connection.
+    fn proxied(&self) -> String {
+        self.proxy.map_or_else(String::new, |name| {
+            format!("; {name} is set: perhaps it is the proxy that is away, or NO_PROXY should have this host")
+        })
+    }
+}
+
+/// The variable that names a proxy for this URL, as far as can be told: it is only for a hint, the client decides.
+fn proxy(url: &Url) -> Option<&'static str> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host = url.host_str().unwrap_or_default();
+    let direct = value("no_proxy").or_else(|| value("NO_PROXY")).unwrap_or_default();
+    // A network in it may well have this address.
+    let covers = |entry: &str| {
+        let name = entry.trim_start_matches('.');
+        name == "*" || name == host || host.ends_with(&format!(".{name}")) || name.contains('/')
+    };
+    if direct.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(covers) {
+        return None;
+    }
+    let names: &[&'static str] = match url.scheme() {
+        "https" => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+        _ => &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
+    };
+    names.iter().copied().find(|name| value(name).is_some())
 }
 
 fn endpoint(path: &'static str) -> &'static str {
@@ -385,6 +443,18 @@ fn sensitive(key: &str, text: &str) -> Result<HeaderValue, ClientError> {
         .map_err(|_| settings(format!("{key} holds characters that a header cannot carry, such as a line break")))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let found = reqwest::Certificate::from_pem_bundle(&read(path, "loki.ca_file")?)
+        .map_err(|error| unusable("loki.ca_file", path, &error))?;
+    if found.is_empty() {
+        let path = path.display();
+        return Err(settings(format!(
+            "loki.ca_file {path} holds no certificate; it must be PEM: -----BEGIN CERTIFICATE-----"
+        )));
+    }
+    Ok(found)
 }
 
 fn identity(config: &LokiConfig) -> Result<Option<reqwest::Identity>, ClientError> {

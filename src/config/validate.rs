@@ -256,7 +256,7 @@ impl Look {
         }
         self.positive(store("window_retention"), settings.store.window_retention);
         self.positive(store("incident_retention"), settings.store.incident_retention);
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&settings.telemetry.log) {
+        if let Some(Err(error)) = settings.telemetry.log.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
             let text = format!("is no filter for the log ({error}); write it like `info` or `sigyn=debug,warn`");
             self.say(Path::of("telemetry.log"), text);
         }

@@ -5,7 +5,8 @@
 //! one feature must lie outside its expected range, and how far it lies decides.
 
 use super::expect::Finding;
-use super::{Feature, calibrate};
+use super::pattern::Found;
+use super::{Feature, Judgement, calibrate};
 
 /// What was found about a window, before it is put into words.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,31 @@ pub fn weigh(findings: &[Finding], forest: f64, shares: &[f64; 5]) -> Verdict {
     }
     verdict.surprise = if findings.is_empty() { forest } else { strongest.max(0.0) + forest };
     verdict
+}
+
+/// A judgement by features together with what patterns were found: the stronger decides, the shares are of both.
+pub fn join<'a>(mut judgement: Judgement, found: impl Iterator<Item = &'a Found>) -> Judgement {
+    let (Some(score), Some(threshold)) = (judgement.score, judgement.threshold) else { return judgement };
+    let found: Vec<&Found> = found.collect();
+    let Some(strongest) = found.iter().max_by(|one, two| one.scores.0.total_cmp(&two.scores.0)) else {
+        return judgement;
+    };
+    let weight = |score: f64| -5.0 * (1.0 - score.min(1.0 - 1e-12)).ln();
+    let of_features = if judgement.anomalous.is_some() { weight(score) } else { 0.0 };
+    let total = of_features + found.iter().map(|one| weight(one.scores.0)).sum::<f64>();
+    for feature in judgement.anomalous.get_or_insert_default() {
+        feature.share *= of_features / total;
+    }
+    judgement.patterns = found.iter().map(|one| one.evidence.clone()).collect();
+    for (pattern, one) in judgement.patterns.iter_mut().zip(&found) {
+        pattern.share = weight(one.scores.0) / total;
+    }
+    judgement.patterns.sort_by(|one, two| two.share.total_cmp(&one.share));
+    if strongest.scores.0 - strongest.scores.1 > score - threshold || of_features == 0.0 {
+        judgement.score = Some(strongest.scores.0);
+        judgement.threshold = Some(strongest.scores.1);
+    }
+    judgement
 }
 
 /// Score and threshold on the scale of [`calibrate::to_score`].

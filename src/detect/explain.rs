@@ -3,7 +3,7 @@
 //! What comes in: findings with their shares. What goes out: evidence by falling share, and plain English. No log text
 //! and no label goes through here.
 
-use super::{Feature, FeatureEvidence};
+use super::{Evidence, Feature, FeatureEvidence, PatternEvidence, PatternKind};
 
 /// What is wrong, with numbers: `errors 48, expected 0 to 3; rate 3.1 lines/s, expected 11 to 19`. Only features outside
 /// their range are named, the first three; when there are none, the one with the greatest share.
@@ -15,9 +15,52 @@ pub fn reason(evidence: &[FeatureEvidence]) -> String {
     parts.join("; ")
 }
 
-/// What is wrong in a few words without counts, such as `more errors than usual` or `gone silent`.
+/// What is wrong in a few words without counts, such as `more errors than usual` or `a step is missing`.
 #[must_use]
-pub fn headline(evidence: &[FeatureEvidence]) -> String {
+pub fn headline(evidence: &Evidence) -> String {
+    let counts = evidence.features.first().map_or(0.0, |first| first.share);
+    match evidence.patterns.first().filter(|first| first.share >= counts) {
+        Some(pattern) => pattern_headline(pattern.kind).to_owned(),
+        None => feature_headline(&evidence.features),
+    }
+}
+
+fn pattern_headline(kind: PatternKind) -> &'static str {
+    match kind {
+        PatternKind::New => "a problem that it never logged before",
+        PatternKind::Unexpected => "problems where there were none",
+        PatternKind::Missing => "a step is missing",
+        PatternKind::MoreOften => "a step is repeated",
+        PatternKind::LessOften => "a step comes less often than usual",
+        PatternKind::Slow => "slower than usual",
+        PatternKind::Order => "steps in an unusual order",
+    }
+}
+
+/// A pattern: what it is, what was seen, what was expected, and the lines that it is about, which are log text: escape them.
+#[must_use]
+pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<String>) {
+    let key = one.key.as_deref().map(|key| format!(" ({key})")).unwrap_or_default();
+    let of = format!("in {} of {} sessions{key}", number(one.seen), number(one.of));
+    let expected = number(one.expected);
+    let line = one.line.as_deref().map(|line| format!("\"{line}\""));
+    match (one.kind, &one.after) {
+        (PatternKind::New, _) => ("new problem", "1".to_owned(), "0".to_owned(), line),
+        (PatternKind::Unexpected, _) => ("problem", of, expected, line),
+        (PatternKind::Missing, _) => ("step missing", of, expected, line),
+        (PatternKind::MoreOften, _) => ("step repeated", of, expected, line),
+        (PatternKind::LessOften, _) => ("step less often", of, expected, line),
+        (PatternKind::Slow, _) => {
+            ("longer than", format!("{} s {of}", number(one.seconds.unwrap_or_default())), expected, line)
+        }
+        (PatternKind::Order, Some(after)) => {
+            ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
+        }
+        (PatternKind::Order, None) => ("other order", of, expected, line),
+    }
+}
+
+fn feature_headline(evidence: &[FeatureEvidence]) -> String {
     let Some(first) = evidence.iter().find(|one| is_outside(one)).or(evidence.first()) else {
         return "unusual lines".to_owned();
     };
@@ -114,8 +157,8 @@ mod tests {
             (Feature::LineLength, 9.0, (0.2, 3.0), "longer lines than usual"),
             (Feature::LineLength, 1.0, (0.2, 3.0), "an unusual mix of lines"),
         ] {
-            assert_eq!(headline(&[evidence(feature, seen, expected)]), text);
+            assert_eq!(feature_headline(&[evidence(feature, seen, expected)]), text);
         }
-        assert_eq!(headline(&[]), "unusual lines");
+        assert_eq!(headline(&Evidence::default()), "unusual lines");
     }
 }

@@ -39,6 +39,11 @@ pub(super) fn named(word: &[u8]) -> Option<Level> {
     })
 }
 
+/// The level that a level field's value names or numbers.
+pub(super) fn of_value(value: &[u8]) -> Option<Level> {
+    named(value).or_else(|| number(value).and_then(numbered))
+}
+
 /// Levels as numbers: syslog's 1 to 7 (RFC 5424, as GELF has them), pino's and bunyan's 10 to 60.
 fn numbered(number: u32) -> Option<Level> {
     Some(match number {
@@ -111,7 +116,7 @@ fn json(line: &[u8]) -> Option<Level> {
         let value =
             if quoted { line.get(start + 1..at.saturating_sub(1)).unwrap_or_default() } else { bare(line, start) };
         if is_level_key(key) {
-            if let Some(level) = named(value).or_else(|| number(value).and_then(numbered)) {
+            if let Some(level) = of_value(value) {
                 return Some(level);
             }
         } else if quoted && message.is_none() && is_message_key(key) {
@@ -183,7 +188,7 @@ fn logfmt(line: &[u8]) -> Option<Level> {
         if is_level_key(key) {
             let value =
                 if quoted { line.get(equals + 2..at.saturating_sub(1)).unwrap_or_default() } else { bare(line, at) };
-            if let Some(level) = named(value).or_else(|| number(value).and_then(numbered)) {
+            if let Some(level) = of_value(value) {
                 return Some(level);
             }
         }

@@ -13,6 +13,9 @@ pub mod history;
 pub mod level;
 pub mod mask;
 pub mod model;
+pub mod novelty;
+pub mod pattern;
+pub mod rarity;
 pub mod session;
 pub mod tail;
 pub mod template;
@@ -137,11 +140,63 @@ fn one() -> u32 {
     1
 }
 
+/// What is wrong with the lines themselves, rather than with their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatternKind {
+    /// A line that the group never wrote before.
+    New,
+    /// Sessions have a line that their like do not have.
+    Unexpected,
+    /// Sessions lack a line that their like have.
+    Missing,
+    /// A line comes more often in a session than usual.
+    MoreOften,
+    /// A line comes less often in a session than usual.
+    LessOften,
+    /// Sessions stay longer in the group than usual.
+    Slow,
+    /// Lines come in an unusual order.
+    Order,
+}
+
+/// Why the lines of a group speak against a window. A session is all lines of one request, block or job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PatternEvidence {
+    /// What is wrong.
+    pub kind: PatternKind,
+    /// The line, masked, as it was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// The line before it, where the order is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How sessions are told apart, such as `trace_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Sessions that are so.
+    pub seen: f64,
+    /// Of how many sessions of their types.
+    pub of: f64,
+    /// How many of them were expected to be so.
+    pub expected: f64,
+    /// Longer than so many seconds, where they are slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Windows in a row that it was seen over, this one the last.
+    pub windows: u32,
+    /// Share of the score, 0 to 1; the shares of all evidence sum to 1.
+    pub share: f64,
+}
+
 /// What speaks for an anomaly, complete enough to explain it without asking Loki.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// By falling share.
     pub features: Vec<FeatureEvidence>,
+    /// By falling share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<PatternEvidence>,
     /// Up to five masked lines.
     pub samples: Vec<Sample>,
     /// How much of the window was seen.
@@ -159,6 +214,9 @@ pub struct Judgement {
     pub threshold: Option<f64>,
     /// Set when the window is anomalous: the features that say so, by falling share.
     pub anomalous: Option<Vec<FeatureEvidence>>,
+    /// What is wrong with the lines, when the window is anomalous for it. Not stored with the window.
+    #[serde(skip)]
+    pub patterns: Vec<PatternEvidence>,
     /// What the detector alone said, so that it need not be asked again when the window is learnt. Not stored.
     #[serde(skip)]
     pub raw: Option<f64>,

@@ -13,7 +13,7 @@ use super::config::DetectConfig;
 use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, SPANS};
 use super::history::{History, Row};
-use super::{Detector, FeatureEvidence, Judgement, Window, decide};
+use super::{Detector, Feature, FeatureEvidence, Judgement, Window, decide};
 use crate::labels::Fingerprint;
 
 /// Version of the text of a snapshot.
@@ -76,11 +76,25 @@ impl Model {
     /// What is found about a window with what is known before it. Never learns; the score is `None` while warming up.
     #[must_use]
     pub fn judge(&self, window: &Window) -> Judgement {
+        self.judge_in(window, false)
+    }
+
+    /// The same for a group whose lines all belong to sessions (`in_sessions`): more lines, or others, are more sessions, or
+    /// others, and what is wrong with those is found there.
+    #[must_use]
+    pub fn judge_in(&self, window: &Window, in_sessions: bool) -> Judgement {
         let Some(expectation) = &self.expectation else { return Judgement::default() };
         let score = self.isolation.score(window);
         let row = self.isolation.history().row(window);
         let recent = self.isolation.history().newest(usize::MAX);
-        let findings = expectation.findings(&row, self.trail.iter(), recent.clone());
+        let mut findings = expectation.findings(&row, self.trail.iter(), recent.clone());
+        if in_sessions {
+            findings.retain(|finding| match finding.feature {
+                Feature::LineLength | Feature::UniqueMessages => false,
+                Feature::Rate => finding.seen < finding.expected.0,
+                Feature::ErrorCount | Feature::WarnCount => true,
+            });
+        }
         let (surprise, shares) =
             score.as_ref().map_or((0.0, [0.0; 5]), |score| (self.tail.surprise(score.value), score.shares));
         let verdict = decide::weigh(&findings, surprise, &shares);
@@ -112,6 +126,7 @@ impl Model {
             score: Some(value),
             threshold: Some(threshold),
             anomalous: if anomalous { Some(evidence()) } else { None },
+            patterns: Vec::new(),
             raw: score.map(|score| score.value),
         }
     }
@@ -235,11 +250,16 @@ mod tests {
     use super::super::detector::tests::{ordinary, window};
     use super::*;
     use crate::collect::{Coverage, Known};
+    use crate::detect::Evidence;
     use crate::detect::config::{Kind, Preset};
     use crate::detect::explain::{headline, reason};
     use crate::time::Span;
 
     const GROUP: Fingerprint = Fingerprint(7);
+
+    fn told(features: &[FeatureEvidence]) -> String {
+        headline(&Evidence { features: features.to_vec(), ..Evidence::default() })
+    }
 
     fn learnt(config: &DetectConfig, windows: impl Iterator<Item = Window>) -> Model {
         let mut model = Model::new(config, GROUP);
@@ -258,7 +278,7 @@ mod tests {
     #[track_caller]
     fn check(model: &Model, window: &Window, text: &str) {
         let judgement = model.judge(window);
-        let found = judgement.anomalous.as_deref().map(|all| format!("{}: {}", headline(all), reason(all)));
+        let found = judgement.anomalous.as_deref().map(|all| format!("{}: {}", told(all), reason(all)));
         assert_eq!(found.unwrap_or_default(), text, "{judgement:?}");
     }
 
@@ -381,7 +401,7 @@ mod tests {
         }
         assert_eq!(wrong, 0);
         let found = model.judge(&window(2880, 0, [0.0; 4])).anomalous.unwrap();
-        assert_eq!(headline(&found), "gone silent");
+        assert_eq!(told(&found), "gone silent");
     }
 
     #[test]

@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use super::level::level_of;
-use super::mask::{message_hash, sample};
+use super::mask::sample;
 use super::{Features, Level, Sample, Window};
 use crate::collect::{Coverage, Entry, Known};
 use crate::time::{Nanos, SECOND, TimeRange};
@@ -69,12 +68,11 @@ impl OpenWindow {
         Self::default()
     }
 
-    /// Counts an entry.
-    pub fn add(&mut self, entry: &Entry<'_>) {
-        let level = level_of(entry.line, entry.detected_level);
+    /// Counts an entry: its level, and the number of its message, its template.
+    pub fn add(&mut self, entry: &Entry<'_>, level: Level, message: u64) {
         self.sums.add(entry.line.len() as u64, level);
         if self.unique.len() < MAX_UNIQUE {
-            self.unique.insert(message_hash(entry.line));
+            self.unique.insert(message);
         }
         let weakest = self.samples.last().map(|sample| sample.level);
         if self.samples.len() < MAX_SAMPLES || weakest.is_some_and(|weakest| level > weakest) {
@@ -162,14 +160,13 @@ impl LineWindows {
     }
 
     /// Counts an entry; gives the window that it fills. A window never reopens.
-    pub fn add(&mut self, entry: &Entry<'_>, known: Known) -> Option<Window> {
-        let level = level_of(entry.line, entry.detected_level);
+    pub fn add(&mut self, entry: &Entry<'_>, level: Level, message: u64, known: Known) -> Option<Window> {
         let length = u32::try_from(entry.line.len()).unwrap_or(u32::MAX);
         if self.items.len() >= self.size as usize {
             self.pop();
         }
         self.keep_sample(entry, level);
-        self.push(Item(entry.ts, length, level, message_hash(entry.line), known));
+        self.push(Item(entry.ts, length, level, message, known));
         self.seen += 1;
         let size = u64::from(self.size);
         let due = self.seen >= size && (self.seen - size).is_multiple_of(u64::from(self.step));
@@ -235,16 +232,26 @@ impl LineWindows {
 mod tests {
     use super::*;
     use crate::detect::Feature;
+    use crate::detect::level::level_of;
+    use crate::detect::mask::message_hash;
 
     fn entry(ts: Nanos, line: &str) -> Entry<'_> {
         Entry { ts, stream: 0, detected_level: None, line }
+    }
+
+    fn put(open: &mut OpenWindow, ts: Nanos, line: &str) {
+        open.add(&entry(ts, line), level_of(line, None), message_hash(line));
+    }
+
+    fn line_of(open: &mut LineWindows, entry: &Entry<'_>) -> Option<Window> {
+        open.add(entry, level_of(entry.line, entry.detected_level), message_hash(entry.line), Known::Paged)
     }
 
     #[test]
     fn a_window_of_time_is_measured() {
         let mut open = OpenWindow::new();
         for (ts, line) in ["INFO a 1", "INFO a 22", "ERROR b", "WARN c", "FATAL d"].into_iter().enumerate() {
-            open.add(&entry(ts as Nanos, line));
+            put(&mut open, ts as Nanos, line);
         }
         let window = open.close(TimeRange::new(0, 10 * SECOND), Coverage::default(), false);
         assert_eq!(window.lines, 5);
@@ -263,7 +270,7 @@ mod tests {
     fn bad_lines_push_out_harmless_samples() {
         let mut open = OpenWindow::new();
         let lines: Vec<String> = (0..20).map(|n| format!("{} {n}", if n > 10 { "ERROR" } else { "INFO" })).collect();
-        lines.iter().for_each(|line| open.add(&entry(0, line)));
+        lines.iter().for_each(|line| put(&mut open, 0, line));
         let window = open.close(TimeRange::new(0, SECOND), Coverage::default(), false);
         assert_eq!(window.samples.len(), 5);
         assert_eq!(window.samples[0].line, "ERROR 11");
@@ -275,7 +282,7 @@ mod tests {
         let mut open = LineWindows::new(4, 2);
         let lines = ["INFO a", "INFO b", "ERROR c", "INFO d", "INFO d", "INFO d", "INFO d"];
         let windows: Vec<Window> =
-            (0i64..).zip(lines).filter_map(|(at, line)| open.add(&entry(at * SECOND, line), Known::Paged)).collect();
+            (0i64..).zip(lines).filter_map(|(at, line)| line_of(&mut open, &entry(at * SECOND, line))).collect();
         let seen: Vec<_> = windows
             .iter()
             .map(|w| {
@@ -305,7 +312,7 @@ mod tests {
                     restarted = serde_json::from_str(&serde_json::to_string(&restarted).unwrap()).unwrap();
                 }
                 let entry = entry(at as Nanos * 1_000_000, line);
-                let (one, two) = (live.add(&entry, Known::Paged), restarted.add(&entry, Known::Paged));
+                let (one, two) = (line_of(&mut live, &entry), line_of(&mut restarted, &entry));
                 proptest::prop_assert_eq!(&one, &two);
                 if let Some(window) = one {
                     let part = &lines[at + 1 - size as usize..=at];

@@ -1,7 +1,10 @@
 //! What a watch must find again after a restart besides its models, as one versioned text.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::Step;
 use crate::detect::window::LineWindows;
 use crate::incident::lifecycle::Lifecycle;
 use crate::labels::Labels;
@@ -25,6 +28,21 @@ pub(super) struct GroupCarry {
     pub(super) rates: Vec<f64>,
     pub(super) lines: Option<LineWindows>,
     pub(super) lifecycle: Lifecycle,
+}
+
+/// The step that closes all that is open of a watch that nobody reads any more. `done_until` and `carry` are what its last
+/// commit left; `None`: nothing is open.
+#[must_use]
+pub fn withdraw(watch: &Arc<str>, done_until: Nanos, carry: &str, at: Nanos, reason: &str) -> Option<Step> {
+    let mut carry = Carry::read(carry)?;
+    let mut step = Step { watch: Some(Arc::clone(watch)), done_until, ..Step::default() };
+    for group in &mut carry.groups {
+        let outcome = group.lifecycle.withdrawn(at, reason);
+        step.incidents.extend(outcome.incidents);
+        step.transitions.extend(outcome.transitions);
+    }
+    step.carry = carry.write();
+    (!step.incidents.is_empty()).then_some(step)
 }
 
 impl Carry {

@@ -8,10 +8,11 @@ use super::watch::{Out, Shared};
 use super::{Snapshot, WatchOptions};
 use crate::collect::{Coverage, Entry, Known};
 use crate::detect::config::WindowSpec;
-use crate::detect::explain;
 use crate::detect::model::Model;
+use crate::detect::pattern::{Found, GroupNumber};
 use crate::detect::window::{LineWindows, OpenWindow};
-use crate::detect::{Anomaly, Evidence, Feature, Group, Judgement, Window};
+use crate::detect::{Anomaly, Evidence, Feature, Group, Judgement, Level, Window};
+use crate::detect::{decide, explain};
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels, quote};
 use crate::time::{MINUTE, Nanos, TimeRange};
@@ -25,6 +26,8 @@ pub(super) const REMEMBER: Nanos = 70 * MINUTE;
 pub(super) struct GroupState {
     pub(super) group: Group,
     pub(super) last_line: Nanos,
+    /// Its number among the watch's patterns.
+    pub(super) number: GroupNumber,
     model: Model,
     model_until: Nanos,
     open: OpenWindow,
@@ -33,6 +36,17 @@ pub(super) struct GroupState {
     rates: VecDeque<f64>,
     closed: VecDeque<Closed>,
 }
+
+/// What the patterns of the watch say of a window.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    pub(super) found: Vec<Found>,
+    /// Whether nearly all lines of the group are in sessions.
+    pub(super) in_sessions: bool,
+}
+
+/// What a group is judged with.
+pub(super) type Settings<'a> = (&'a WatchOptions, &'a Shared);
 
 /// A window of time that was closed lately.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +67,7 @@ impl GroupState {
             model: Model::new(&shared.detect, fingerprint),
             group: Group { fingerprint, labels },
             last_line: 0,
+            number: GroupNumber::default(),
             model_until: 0,
             open: OpenWindow::new(),
             lines,
@@ -77,12 +92,12 @@ impl GroupState {
     }
 
     /// Adds an entry to the open window, or to the windows of lines, one of which it may close.
-    pub(super) fn add(&mut self, entry: &Entry<'_>, known: Known) -> Option<Window> {
+    pub(super) fn add(&mut self, entry: &Entry<'_>, level: Level, message: u64, known: Known) -> Option<Window> {
         self.last_line = self.last_line.max(entry.ts);
         match &mut self.lines {
-            Some(lines) => lines.add(entry, known),
+            Some(lines) => lines.add(entry, level, message, known),
             None => {
-                self.open.add(entry);
+                self.open.add(entry, level, message);
                 None
             }
         }
@@ -100,8 +115,8 @@ impl GroupState {
     }
 
     /// Scores and learns a window of history; nobody is told.
-    pub(super) fn study(&mut self, window: &Window) {
-        let judgement = self.model.judge(window);
+    pub(super) fn study(&mut self, window: &Window, about: &About) {
+        let judgement = self.judged(window, about);
         self.model.learn(window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(window);
@@ -109,14 +124,19 @@ impl GroupState {
 
     /// Judges a closed window, learns it, and takes it into the life of the incident. Of a window that was not seen
     /// whole nothing is said: what is missing would look like silence.
-    pub(super) fn judge(&mut self, window: Window, options: &WatchOptions, shared: &Shared, out: &mut Out) {
+    pub(super) fn judge(&mut self, window: Window, about: &About, (options, shared): Settings<'_>, out: &mut Out) {
         let whole = window.coverage.is_whole();
-        let judgement = if whole { self.model.judge(&window) } else { Judgement::default() };
+        let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
         let learnt = self.model.learn(&window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(&window);
         self.tell(&window, &judgement, options, shared, out);
         out.windows.push(self.row(window, judgement, learnt, 0));
+    }
+
+    fn judged(&self, window: &Window, about: &About) -> Judgement {
+        let judgement = self.model.judge_in(window, about.in_sessions);
+        decide::join(judgement, about.found.iter().filter(|found| found.group == self.number))
     }
 
     /// Judges a window again that grew after it was closed. Returns how many lines are new. Its model has learnt the
@@ -254,7 +274,7 @@ impl GroupState {
     }
 
     fn title(&self, anomaly: &Anomaly) -> String {
-        format!("{}: {}", name(&self.group.labels), explain::headline(&anomaly.evidence.features))
+        format!("{}: {}", name(&self.group.labels), explain::headline(&anomaly.evidence))
     }
 
     fn anomaly(&self, window: &Window, judgement: &Judgement, options: &WatchOptions) -> Option<Anomaly> {
@@ -268,6 +288,7 @@ impl GroupState {
             threshold: judgement.threshold.unwrap_or_default(),
             evidence: Evidence {
                 features,
+                patterns: judgement.patterns.clone(),
                 samples: window.samples.clone(),
                 coverage: window.coverage,
                 query: narrow(&options.query, &self.group.labels),

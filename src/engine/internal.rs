@@ -33,11 +33,12 @@ impl Internal {
     }
 
     pub(super) fn step(&mut self, command: &Command) -> Step {
-        let CommandKind::Internal { problem, on, firing, detail } = &command.kind;
+        let CommandKind::Internal { problem, on, firing, since, detail } = &command.kind;
         let key = (problem.clone(), on.clone());
         let transition = match (*firing, self.open.get(&key).cloned()) {
             (true, None) => {
-                let incident = self.opened(problem, on, detail, command.at);
+                let start = since.map_or(command.at, |since| since.min(command.at));
+                let incident = Incident { last_seen: command.at, ..self.opened(problem, on, detail, start) };
                 self.open.insert(key, incident.clone());
                 Some(Transition { kind: TransitionKind::Opened, number: 1, at: command.at, incident })
             }
@@ -95,5 +96,27 @@ fn words(problem: &str) -> String {
         "gap" => "left lines out".to_owned(),
         "receiver" => "cannot tell".to_owned(),
         other => other.replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_late_began_when_it_began() {
+        let mut internal = Internal::new("default", &Labels::new());
+        let mut step = |at, firing, since| {
+            let (problem, on, detail) = ("loki_unreachable".to_owned(), "shop".to_owned(), "why".to_owned());
+            let kind = CommandKind::Internal { problem, on, firing, since, detail };
+            let told = internal.step(&Command { id: 1, at, kind }).transitions;
+            told.into_iter()
+                .map(|told| (told.at, told.incident.started_at, told.incident.last_seen))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(step(200, true, Some(80)), [(200, 80, 200)]);
+        assert_eq!(step(210, true, Some(80)), []);
+        assert_eq!(step(300, false, None), [(300, 80, 300)]);
+        assert_eq!(step(400, true, None), [(400, 400, 400)]);
     }
 }

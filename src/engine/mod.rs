@@ -8,6 +8,8 @@ mod group;
 mod internal;
 mod watch;
 
+pub use carry::withdraw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,6 +55,9 @@ pub enum CommandKind {
         on: String,
         /// True while it is ill.
         firing: bool,
+        /// Since when it is, where that was before the command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Nanos>,
         /// What is wrong and what to do.
         detail: String,
     },
@@ -80,6 +85,9 @@ pub struct Step {
     pub watch: Option<Arc<str>>,
     /// All windows before this time are closed and committed: reading resumes there, and entries before it are ignored.
     pub done_until: Nanos,
+    /// New lines that are done: those of windows that were closed, or, where windows are cut by lines, all that were taken.
+    /// A restart does not give them again.
+    pub lines: u64,
     /// Windows that were closed, or judged again.
     pub windows: Vec<JudgedWindow>,
     /// Anomalies among them.
@@ -95,6 +103,8 @@ pub struct Step {
     /// What the engine must find again after a restart besides models: open windows of lines, groups, open incidents.
     /// `None`: unchanged. Opaque to everybody else.
     pub carry: Option<String>,
+    /// What is known of templates and sessions when all before `done_until` is done. `None`: unchanged. Opaque.
+    pub patterns: Option<Vec<u8>>,
     /// Models to store now, by group.
     pub snapshots: Vec<Snapshot>,
     /// The command that was carried out.
@@ -164,6 +174,8 @@ pub struct Restore {
     pub done_until: Nanos,
     /// [`Step::carry`] of the last commit that had one.
     pub carry: Option<String>,
+    /// [`Step::patterns`] of the last commit that had them.
+    pub patterns: Option<Vec<u8>>,
     /// The models.
     pub snapshots: Vec<Snapshot>,
     /// Stored windows (revision 0, in order of time): those after each snapshot are folded into its model, those of the
@@ -224,6 +236,12 @@ impl Engine {
             }
             Input::Command(command) => self.internal.step(&command),
         }
+    }
+
+    /// What a watch knows of templates and sessions as it stands: for a driver that hands it on to another engine.
+    #[must_use]
+    pub fn patterns(&self, watch: &str) -> Option<Vec<u8>> {
+        self.watches.get(watch).map(watch::Watch::patterns)
     }
 
     /// The models of a watch as they stand, to be stored at stop.

@@ -224,6 +224,7 @@ fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: K
         told.extend(step.transitions);
         stored.done_until = step.done_until;
         stored.carry = step.carry.or(stored.carry);
+        stored.patterns = step.patterns.or(stored.patterns);
         if !step.snapshots.is_empty() {
             stored.snapshots = step.snapshots;
         }

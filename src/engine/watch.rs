@@ -9,10 +9,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::carry::Carry;
-use super::group::{GroupState, REMEMBER};
+use super::group::{About, GroupState, REMEMBER};
 use super::{Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
 use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::level::level_of;
+use crate::detect::pattern::{Patterns, Place};
 use crate::detect::window::OpenWindow;
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
@@ -26,6 +28,20 @@ const MAX_STREAMS: usize = 100_000;
 
 /// Labels that name a service, in the order of preference, for watches without `group_by`.
 const NAMES: [&str; 3] = ["service_name", "job", "app"];
+
+/// Labels whose values are names of pods, or may be.
+const PODS: [&str; 3] = ["pod", "pod_name", "stream"];
+
+/// The workload of a pod of a replica set, `cart` of `cart-66dcaa0e8-k8vqf`: a pod of a new release is the same service.
+/// Other names stay as they are.
+fn workload(pod: &str) -> &str {
+    let lower = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let mut parts = pod.rsplitn(3, '-');
+    let (Some(pod_part), Some(set), Some(name)) = (parts.next(), parts.next(), parts.next()) else { return pod };
+    let random = pod_part.len() == 5 && lower(pod_part);
+    let hash = (6..=10).contains(&set.len()) && lower(set) && set.bytes().any(|b| b.is_ascii_digit());
+    if random && hash && !name.is_empty() { name } else { pod }
+}
 
 /// What all watches share.
 #[derive(Debug)]
@@ -46,6 +62,9 @@ pub(super) struct Watch {
     groups: Vec<GroupState>,
     by_labels: BTreeMap<Labels, usize>,
     by_stream: FxHashMap<u64, usize>,
+    patterns: Patterns,
+    /// The last border of the batch that is read: what is known there is stored.
+    last_border: Nanos,
     purpose: Purpose,
     /// All before it is closed; entries before it have been counted.
     done_until: Nanos,
@@ -61,6 +80,8 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(options: WatchOptions, shared: Arc<Shared>) -> Self {
         Self {
+            patterns: Patterns::new(&shared.detect, options.window),
+            last_border: Nanos::MAX,
             options,
             shared,
             groups: Vec::new(),
@@ -83,6 +104,9 @@ impl Watch {
         self.done_until = stored.done_until;
         self.upto = stored.done_until;
         self.seen_from = stored.done_until;
+        if let Some(patterns) = &stored.patterns {
+            self.patterns.restore(patterns);
+        }
         let carry = stored.carry.as_deref().and_then(Carry::read).unwrap_or_default();
         for group in carry.groups {
             let index = self.group(group.labels.clone());
@@ -121,6 +145,14 @@ impl Watch {
         out
     }
 
+    pub(super) fn patterns(&self) -> Vec<u8> {
+        self.patterns.snapshot()
+    }
+
+    fn is_stored(&self) -> bool {
+        self.snapshot_at != Nanos::MAX
+    }
+
     pub(super) fn snapshots(&self) -> Vec<Snapshot> {
         self.by_labels.values().filter_map(|index| self.groups.get(*index)).map(GroupState::snapshot).collect()
     }
@@ -141,18 +173,21 @@ impl Watch {
         if batch.purpose == Purpose::Judge && self.purpose == Purpose::Learn {
             out.snapshots = self.snapshots();
             self.start_at(batch);
+            out.patterns = self.is_stored().then(|| self.patterns.snapshot());
         } else if batch.range.start > self.upto {
             self.start_at(batch);
         }
         self.purpose = batch.purpose;
+        self.last_border = floor(batch.range.end, self.tick());
         let known = batch.coverage.known;
         if known <= Known::Partial && batch.is_empty() && batch.range.len() > 2 * self.tick() {
             self.skip(batch, out);
             return;
         }
         // A group begins with its first line: before it there was nothing that could have been silent.
-        let mut groups: Vec<Option<usize>> = vec![None; batch.streams.len()];
+        let mut groups: Vec<Option<(usize, Place)>> = vec![None; batch.streams.len()];
         let mut border = self.next_border();
+        let by_lines = self.by_lines();
         for entry in batch.entries() {
             if entry.ts < self.done_until {
                 continue;
@@ -166,12 +201,15 @@ impl Watch {
             let (Some(slot), Some(stream)) = (groups.get_mut(entry.stream), batch.streams.get(entry.stream)) else {
                 continue;
             };
-            let index = *slot.get_or_insert_with(|| self.group_of(stream));
+            let (index, place) = *slot.get_or_insert_with(|| self.place_of(stream));
             let Some(state) = self.groups.get_mut(index) else { continue };
-            if let Some(window) = state.add(&entry, known) {
+            out.lines += u64::from(by_lines);
+            let level = level_of(entry.line, entry.detected_level);
+            let (template, level) = self.patterns.add(place, &entry, level);
+            if let Some(window) = state.add(&entry, level, template.0.into(), known) {
                 match self.purpose {
-                    Purpose::Learn => state.study(&window),
-                    _ => state.judge(window, &self.options, &self.shared, out),
+                    Purpose::Learn => state.study(&window, &About::default()),
+                    _ => state.judge(window, &About::default(), (&self.options, &self.shared), out),
                 }
             }
         }
@@ -180,6 +218,7 @@ impl Watch {
         self.upto = self.upto.max(batch.range.end);
         if self.by_lines() {
             self.done_until = self.done_until.max(batch.range.end);
+            out.patterns = (self.is_stored() && self.purpose == Purpose::Judge).then(|| self.patterns.snapshot());
         }
     }
 
@@ -205,6 +244,7 @@ impl Watch {
         self.done_until = self.done_until.max(floor(start, self.tick()));
         self.upto = start;
         self.coverage = UNSEEN;
+        self.patterns.jump(start);
         for state in &mut self.groups {
             state.discard();
         }
@@ -239,6 +279,11 @@ impl Watch {
         let range = TimeRange::new(border - self.tick(), border);
         let seen = range.start >= self.seen_from;
         let coverage = self.coverage;
+        let found = self.patterns.close(border, seen && coverage.is_whole());
+        let mut about = About { found, in_sessions: false };
+        if border == self.last_border && self.purpose == Purpose::Judge && !self.by_lines() && self.is_stored() {
+            out.patterns = Some(self.patterns.snapshot());
+        }
         for index in self.by_labels.values() {
             let Some(state) = self.groups.get_mut(*index) else { continue };
             if matches!(self.options.window, WindowSpec::Lines { .. }) {
@@ -252,9 +297,11 @@ impl Watch {
                 continue;
             }
             let window = state.close(range, coverage);
+            about.in_sessions = self.patterns.is_in_sessions(state.number);
+            out.lines += window.lines;
             match self.purpose {
-                Purpose::Learn => state.study(&window),
-                _ => state.judge(window, &self.options, &self.shared, out),
+                Purpose::Learn => state.study(&window, &about),
+                _ => state.judge(window, &about, (&self.options, &self.shared), out),
             }
         }
         self.done_until = border;
@@ -296,8 +343,14 @@ impl Watch {
         true
     }
 
-    fn groups_of(&mut self, batch: &Batch) -> Vec<usize> {
-        batch.streams.iter().map(|stream| self.group_of(stream)).collect()
+    fn places_of(&mut self, batch: &Batch) -> Vec<(usize, Place)> {
+        batch.streams.iter().map(|stream| self.place_of(stream)).collect()
+    }
+
+    fn place_of(&mut self, stream: &Arc<Stream>) -> (usize, Place) {
+        let index = self.group_of(stream);
+        let group = self.groups.get(index).map_or(0, |state| state.group.fingerprint.0);
+        (index, self.patterns.place(group, stream.hash))
     }
 
     fn group_of(&mut self, stream: &Arc<Stream>) -> usize {
@@ -319,7 +372,11 @@ impl Watch {
             let name = NAMES.iter().find(|name| named(name));
             return name.iter().filter_map(|name| Some((**name, stream.get(name)?))).collect();
         }
-        self.options.group_by.iter().filter_map(|name| Some((name.as_str(), stream.get(name)?))).collect()
+        let value = |name: &str| {
+            let value = stream.get(name)?;
+            Some(if PODS.contains(&name) { workload(value) } else { value })
+        };
+        self.options.group_by.iter().filter_map(|name| Some((name.as_str(), value(name)?))).collect()
     }
 
     fn group(&mut self, labels: Labels) -> usize {
@@ -334,6 +391,7 @@ impl Watch {
         // A new group is not forgotten before it had a chance to speak.
         if let Some(state) = self.groups.last_mut() {
             state.last_line = self.done_until;
+            state.number = self.patterns.group(state.group.fingerprint.0);
         }
         self.by_labels.insert(labels, self.groups.len() - 1);
         self.groups.len() - 1
@@ -347,11 +405,13 @@ impl Watch {
         let size = self.tick();
         let from = ceil(batch.range.start, size).max(self.upto.saturating_sub(REMEMBER));
         let until = floor(batch.range.end, size).min(self.done_until);
-        let groups = self.groups_of(batch);
+        let places = self.places_of(batch);
         let mut open: BTreeMap<(Nanos, usize), OpenWindow> = BTreeMap::new();
         for entry in batch.entries().filter(|entry| from <= entry.ts && entry.ts < until) {
-            if let Some(index) = groups.get(entry.stream) {
-                open.entry((floor(entry.ts, size), *index)).or_default().add(&entry);
+            if let Some((index, place)) = places.get(entry.stream) {
+                let level = level_of(entry.line, entry.detected_level);
+                let template = self.patterns.template(*place, &entry, level);
+                open.entry((floor(entry.ts, size), *index)).or_default().add(&entry, level, template.0.into());
             }
         }
         let mut windows: Vec<((Nanos, usize), OpenWindow)> = open.into_iter().collect();
@@ -381,8 +441,7 @@ impl Watch {
         out.audits.sort_unstable();
         out.audits.dedup();
         let changed = self.by_lines() || !out.windows.is_empty() || !out.incidents.is_empty();
-        let stored = self.snapshot_at != Nanos::MAX;
-        if stored && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
+        if self.is_stored() && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
             let groups = self.by_labels.values().filter_map(|index| self.groups.get(*index));
             out.carry = Carry::new(groups.map(GroupState::carry).collect()).write();
         }
@@ -391,3 +450,23 @@ impl Watch {
 
 /// Coverage of a window of which nothing bad is known yet.
 const UNSEEN: Coverage = Coverage { known: Known::Audited, seen: 0, missing: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_of_a_workload_are_one_group() {
+        for (pod, name) in [
+            ("ts-order-service-5b67c48447-mv5hb", "ts-order-service"),
+            ("cart-66dcaa0e8-aa08f", "cart"),
+            ("postgres-0", "postgres-0"),
+            ("R02-M1-N0-C:J12-U11", "R02-M1-N0-C:J12-U11"),
+            ("dfs.DataNode$PacketResponder", "dfs.DataNode$PacketResponder"),
+            ("node-exporter-x7k2p", "node-exporter-x7k2p"),
+            ("", ""),
+        ] {
+            assert_eq!(workload(pod), name);
+        }
+    }
+}

@@ -158,13 +158,13 @@ fn hand_over(from: &Engine, to: &mut Engine, feed: &Feed, start: Nanos) {
         named.into_iter().collect::<Labels>()
     });
     let known = |labels: &Labels| Fingerprint::of(TENANT, WATCH, labels);
-    let snapshots = from.snapshots(WATCH);
+    let (snapshots, patterns) = (from.snapshots(WATCH), from.patterns(WATCH));
     let mut groups: Vec<Labels> = by_lines.collect();
     groups.extend([Labels::new(), [("group", "other")].into_iter().collect()]);
     groups.retain(|labels| snapshots.iter().any(|snapshot| snapshot.group == known(labels)));
     let windows = groups.into_iter().map(|labels| seed(Group { fingerprint: known(&labels), labels })).collect();
     to.restore(WATCH, Restore { done_until: start, windows, ..Restore::default() });
-    to.restore(WATCH, Restore { done_until: start, snapshots, ..Restore::default() });
+    to.restore(WATCH, Restore { done_until: start, snapshots, patterns, ..Restore::default() });
 }
 
 /// A stored window without any content: only its group matters.

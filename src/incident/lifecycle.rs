@@ -8,6 +8,8 @@
 //!                      resolved, and nobody was told
 //! ```
 //!
+//! When its watch is there no more, whatever is open is withdrawn at once, and that is told ([`Lifecycle::withdrawn`]).
+//!
 //! Before it opens or resolves, an incident asks for an exact count of the range that it rests on ([`Lifecycle::wish`]);
 //! the wish is repeated until [`Lifecycle::confirm`] answers it. What is observed meanwhile waits, and is taken when the
 //! answer is there: so it does not matter how many windows a batch closed before anybody could count. Windows of sources
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::IncidentConfig;
 use super::{Incident, Severity, State, Transition, TransitionKind};
-use crate::detect::{Anomaly, Feature, FeatureEvidence, Group};
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group};
 use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
@@ -28,6 +30,9 @@ pub const RATES: usize = 30;
 
 /// Observations that may wait for a count. When there are more, the count counts as answered.
 const MAX_WAITING: usize = 1000;
+
+/// How the detail of an incident begins that was closed for another reason than that it is over.
+pub const WITHDRAWN: &str = "withdrawn: ";
 
 /// What every incident of a group starts from: the watch's part of it.
 #[derive(Clone, Debug)]
@@ -147,7 +152,8 @@ impl Lifecycle {
             (Some(_), Some(_)) => Outcome::default(),
             (Some(_), None) => self.observe(origin, seen),
             (None, Some(open)) if open.rests_on(seen.range) => {
-                let mut outcome = self.withdraw(seen.range.end);
+                let mut outcome =
+                    self.withdraw(seen.range.end, "late lines arrived, and the window is normal with them");
                 outcome.then(self.catch_up(origin));
                 outcome
             }
@@ -172,6 +178,16 @@ impl Lifecycle {
         };
         outcome.then(self.catch_up(origin));
         outcome
+    }
+
+    /// Nobody looks there any more, for this reason: closes what is open, without a count.
+    pub fn withdrawn(&mut self, at: Nanos, reason: &str) -> Outcome {
+        self.waiting.clear();
+        let Some(open) = &self.open else { return Outcome::default() };
+        match open.incident.state {
+            State::Pending => self.withdraw(at, reason),
+            _ => self.resolve(at, Some(format!("{WITHDRAWN}{reason}"))),
+        }
     }
 
     /// Takes what has waited, until something must be counted again.
@@ -273,11 +289,11 @@ impl Lifecycle {
         Outcome { expired: true, ..self.resolve(at, Some(detail)) }
     }
 
-    fn withdraw(&mut self, at: Nanos) -> Outcome {
+    fn withdraw(&mut self, at: Nanos, reason: &str) -> Outcome {
         let Some(mut open) = self.open.take() else { return Outcome::default() };
         open.incident.state = State::Resolved;
         open.incident.resolved_at = Some(at);
-        open.incident.detail = Some("withdrawn: late lines arrived, and the window is normal with them".to_owned());
+        open.incident.detail = Some(format!("{WITHDRAWN}{reason}"));
         Outcome::changed(&open.incident)
     }
 }
@@ -294,7 +310,7 @@ impl Open {
             owner: origin.owner.map(str::to_owned),
             runbook_url: origin.runbook_url.map(str::to_owned),
             state: State::Pending,
-            severity: severity_of(&anomaly.evidence.features),
+            severity: severity_of(&anomaly.evidence),
             title: title.to_owned(),
             started_at: start,
             last_seen: anomaly.range.end,
@@ -311,7 +327,7 @@ impl Open {
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
     /// it stays, so that the ticket keeps its name.
     fn weigh(&mut self, anomaly: &Anomaly, title: &str) {
-        self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence.features));
+        self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence));
         let worst = self.incident.worst.as_ref().map_or(f64::MIN, |worst| worst.score);
         let again = self.incident.worst.as_ref().is_some_and(|worst| worst.range == anomaly.range);
         if anomaly.score > worst || again {
@@ -337,16 +353,16 @@ impl Open {
 /// How bad an anomaly is: critical when lines stop or errors are ten times what is expected, info when only the shape
 /// of the lines has changed, warning otherwise.
 #[must_use]
-pub fn severity_of(evidence: &[FeatureEvidence]) -> Severity {
+pub fn severity_of(evidence: &Evidence) -> Severity {
     let outside: Vec<&FeatureEvidence> =
-        evidence.iter().filter(|e| e.seen < e.expected.0 || e.seen > e.expected.1).collect();
+        evidence.features.iter().filter(|e| e.seen < e.expected.0 || e.seen > e.expected.1).collect();
     let critical = outside.iter().any(|e| match e.feature {
         Feature::ErrorCount => e.seen >= 10.0 * e.expected.1.max(1.0),
         Feature::Rate => e.seen <= 0.0 && e.expected.0 > 0.0,
         _ => false,
     });
     let shape = |e: &&FeatureEvidence| matches!(e.feature, Feature::LineLength | Feature::UniqueMessages);
-    match (critical, outside.iter().all(shape)) {
+    match (critical, outside.iter().all(shape) && evidence.patterns.is_empty()) {
         (true, _) => Severity::Critical,
         (false, true) => Severity::Info,
         (false, false) => Severity::Warning,
@@ -365,6 +381,10 @@ mod tests {
     /// Feeds a script, one window of a minute a letter, and writes down what is told.
     /// `!` anomalous, `.` normal, `?` not seen whole; upper case `C` answers the wish.
     fn play(script: &str, confirmed: bool) -> String {
+        played(script, confirmed).1
+    }
+
+    fn played(script: &str, confirmed: bool) -> (Lifecycle, String) {
         let group = Group { fingerprint: Fingerprint(7), labels: [("service_name", "cart")].into_iter().collect() };
         let config = IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() };
         let labels = Labels::new();
@@ -387,7 +407,7 @@ mod tests {
                 told += &format!("{:?}#{}@{} ", transition.kind, transition.number, transition.at / MINUTE);
             }
         }
-        told.trim_end().to_owned()
+        (life, told.trim_end().to_owned())
     }
 
     fn anomaly(group: &Group, range: TimeRange) -> Anomaly {
@@ -425,6 +445,23 @@ mod tests {
         ] {
             assert_eq!(play(script, confirmed), told, "{script}");
         }
+    }
+
+    #[test]
+    fn what_nobody_watches_any_more_is_closed_and_told_once() {
+        for (script, told, state) in [("!!.", 2, Some(State::Resolved)), ("...", 0, None), ("!...", 0, None)] {
+            let (mut lifecycle, _) = played(script, true);
+            let outcome = lifecycle.withdrawn(100 * MINUTE, "the watch was taken out of the settings");
+            let closed = outcome.incidents.last();
+            assert_eq!(closed.map(|incident| incident.state), state, "{script}");
+            assert_eq!(outcome.transitions.last().map_or(0, |told| told.number), told, "{script}");
+            assert_eq!(lifecycle, Lifecycle::default(), "{script}");
+        }
+        // Nobody has heard of a pending one.
+        let (mut lifecycle, _) = played("!", false);
+        let outcome = lifecycle.withdrawn(100 * MINUTE, "why");
+        assert_eq!((outcome.transitions.len(), outcome.incidents[0].resolved_at), (0, Some(100 * MINUTE)));
+        assert_eq!(outcome.incidents[0].detail.as_deref(), Some("withdrawn: why"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn worst(group: Group) -> Anomaly {
         score: 0.934,
         threshold: 0.71,
         evidence: Evidence {
+            patterns: Vec::new(),
             features: vec![
                 feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71),
                 feature(Feature::UniqueMessages, 131.0, (20.0, 42.5), 0.19),

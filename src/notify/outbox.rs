@@ -348,7 +348,9 @@ impl<'a, N: Notifier> Lane<'a, N> {
 
     async fn say(&self, firing: bool, detail: String, now: Nanos) -> Result<(), StoreError> {
         let (problem, on) = ("receiver".to_owned(), self.receiver.name.clone());
-        let kind = CommandKind::Internal { problem, on, firing, detail };
+        // An illness began with the first failure, not when it had lasted long enough to be told.
+        let since = self.failing.as_ref().filter(|_| firing).map(|failing| failing.since);
+        let kind = CommandKind::Internal { problem, on, firing, since, detail };
         self.outbox.store.append_command(&kind, now).await.map(|_| ())
     }
 

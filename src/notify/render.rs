@@ -6,7 +6,8 @@
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known};
 use crate::detect::explain;
-use crate::detect::{Anomaly, Feature, FeatureEvidence, Sample};
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, PatternEvidence, Sample};
+use crate::incident::lifecycle::WITHDRAWN;
 use crate::incident::{Incident, Severity, TransitionKind};
 use crate::labels::Labels;
 use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
@@ -69,13 +70,22 @@ pub struct Reason {
     pub outside: bool,
     /// Its share of the score: `71 %`.
     pub share: String,
+    /// The lines that it is about, masked, not escaped.
+    pub line: Option<String>,
 }
 
 impl Reason {
-    /// `errors 48, expected 0 to 3`.
+    /// Whether it has more than a trifling part in the score.
+    #[must_use]
+    pub fn weighs(&self) -> bool {
+        !matches!(self.share.as_str(), "0 %" | "1 %" | "2 %" | "3 %" | "4 %")
+    }
+
+    /// `errors 48, expected 0 to 3`, `step missing in 14 of 15 sessions, expected 0.1: "order stored"`; not escaped.
     #[must_use]
     pub fn words(&self) -> String {
-        format!("{} {}, expected {}", self.what, self.seen, self.expected)
+        let line = self.line.as_deref().map(|line| format!(": {line}")).unwrap_or_default();
+        format!("{} {}, expected {}{line}", self.what, self.seen, self.expected)
     }
 }
 
@@ -114,11 +124,12 @@ pub fn message(notification: &Notification) -> Message {
         place: incident.group.labels.to_string(),
         labels: pairs(&incident.labels),
         watch: incident.watch.clone(),
-        why: worst.map(|worst| worst.evidence.features.iter().map(reason).collect()).unwrap_or_default(),
+        why: worst.map(|worst| reasons(&worst.evidence)).unwrap_or_default(),
         score: worst.map(score),
         coverage: worst.map(seen),
         samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
-        detail: incident.detail.clone(),
+        // Of the others it says how they ended.
+        detail: incident.detail.clone().filter(|text| worst.is_none() && !text.starts_with(WITHDRAWN)),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
         owner: incident.owner.clone(),
         runbook: incident.runbook_url.clone(),
@@ -184,6 +195,25 @@ pub fn severity(severity: Severity) -> &'static str {
     }
 }
 
+/// All reasons, by falling share.
+#[must_use]
+pub fn reasons(evidence: &Evidence) -> Vec<Reason> {
+    let patterns = evidence.patterns.iter().map(|one| (one.share, pattern(one)));
+    let features = evidence.features.iter().map(|one| (one.share, reason(one)));
+    let mut all: Vec<(f64, Reason)> = patterns.chain(features).collect();
+    all.sort_by(|one, two| two.0.total_cmp(&one.0));
+    all.into_iter().map(|(_, reason)| reason).collect()
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", (share * 100.0).clamp(0.0, 100.0))
+}
+
+fn pattern(evidence: &PatternEvidence) -> Reason {
+    let (what, seen, expected, line) = explain::pattern(evidence);
+    Reason { what, seen, expected, outside: true, share: percent(evidence.share), line }
+}
+
 /// One reason, in words and numbers.
 #[must_use]
 pub fn reason(evidence: &FeatureEvidence) -> Reason {
@@ -200,7 +230,8 @@ pub fn reason(evidence: &FeatureEvidence) -> Reason {
         seen: explain::seen(evidence, &number(evidence.seen), unit),
         expected: if low == high { low } else { format!("{low} to {high}") },
         outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
-        share: format!("{:.0} %", (evidence.share * 100.0).clamp(0.0, 100.0)),
+        share: percent(evidence.share),
+        line: None,
     }
 }
 
@@ -329,6 +360,9 @@ fn line(sample: &Sample) -> Line {
 /// An incident that was resolved while it was still unusual has expired: that is how the two are told apart.
 fn ended(incident: &Incident) -> String {
     let Some(end) = incident.resolved_at else { return "over".to_owned() };
+    if let Some(reason) = incident.detail.as_deref().and_then(|detail| detail.strip_prefix(WITHDRAWN)) {
+        return reason.to_owned();
+    }
     let quiet = end - incident.last_seen;
     if quiet > 0 {
         format!("quiet for {}", duration(quiet))

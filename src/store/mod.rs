@@ -103,6 +103,8 @@ pub struct WatchState {
     pub source_state: Option<String>,
     /// The engine's own state.
     pub carry: Option<String>,
+    /// What the engine knows of templates and sessions.
+    pub patterns: Option<Vec<u8>>,
 }
 
 /// An incident with all that was told of it.

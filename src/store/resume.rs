@@ -15,7 +15,8 @@ use crate::time::{Nanos, TimeRange};
 
 const DOING: &str = "read the state of a watch from";
 
-pub(super) const WATCH: &str = "SELECT done_until, source_state, carry FROM watches WHERE tenant = ?1 AND watch = ?2";
+pub(super) const WATCH: &str =
+    "SELECT done_until, source_state, carry, patterns FROM watches WHERE tenant = ?1 AND watch = ?2";
 pub(super) const SNAPSHOTS: &str = "SELECT grp, until, model FROM models WHERE tenant = ?1 AND watch = ?2 ORDER BY grp";
 pub(super) const WINDOWS: &str = "
     SELECT w.*, g.labels FROM windows w JOIN groups g USING (tenant, watch, grp)
@@ -28,6 +29,7 @@ pub(super) const ALL_WINDOWS: &str = "
 pub(super) const COMMANDS: &str =
     "SELECT id, at, document FROM commands WHERE tenant = ?1 AND done = 0 ORDER BY id LIMIT 1000";
 const ANY_WATCH: &str = "SELECT 1 FROM watches WHERE tenant = ?1 LIMIT 1";
+const NAMES: &str = "SELECT watch FROM watches WHERE tenant = ?1 AND watch <> ?2 ORDER BY watch";
 pub(super) const LAST_WORD: &str =
     "SELECT document FROM commands WHERE tenant = ?1 AND subject = ?2 ORDER BY id DESC LIMIT 1";
 
@@ -50,6 +52,17 @@ impl Store {
         let mut reader = self.reader(DOING).await?;
         let row = sqlx::query(ANY_WATCH).bind(TENANT).fetch_optional(&mut *reader).await;
         row.map(|row| row.is_some()).map_err(failed(DOING, self.path()))
+    }
+
+    /// The names of all watches that have ever committed a step, also of those that are set no more.
+    ///
+    /// # Errors
+    /// When the file could not be read.
+    pub async fn watch_names(&self) -> Result<Vec<String>, StoreError> {
+        let mut reader = self.reader(DOING).await?;
+        let rows = sqlx::query(NAMES).bind(TENANT).bind(super::NO_WATCH).fetch_all(&mut *reader).await;
+        let names = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        names.map_err(failed(DOING, self.path()))
     }
 
     /// The newest model of each group of a watch.
@@ -144,7 +157,15 @@ fn state(row: &SqliteRow) -> Result<WatchState, sqlx::Error> {
         done_until: row.try_get("done_until")?,
         source_state: row.try_get("source_state")?,
         carry: row.try_get("carry")?,
+        patterns: row.try_get::<Option<Vec<u8>>, _>("patterns")?.and_then(|packed| unpacked(&packed)),
     })
+}
+
+/// What was packed; `None` when it is damaged: then it is learnt anew.
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(bytes), &mut out).ok()?;
+    Some(out)
 }
 
 fn group(row: &SqliteRow) -> Result<Fingerprint, sqlx::Error> {
@@ -182,6 +203,7 @@ fn window(row: &SqliteRow) -> Result<JudgedWindow, sqlx::Error> {
             score: row.try_get("score")?,
             threshold: row.try_get("threshold")?,
             anomalous,
+            patterns: Vec::new(),
             raw: None,
         },
         learnt: row.try_get("learnt")?,

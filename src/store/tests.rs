@@ -41,6 +41,7 @@ fn window(service: &str, minute: i64, revision: u32) -> JudgedWindow {
             score: Some(0.93),
             threshold: Some(0.75),
             anomalous: (minute % 2 == 0).then(|| vec![evidence()]),
+            patterns: Vec::new(),
             raw: None,
         },
         learnt: minute % 2 != 0,
@@ -154,6 +155,7 @@ async fn a_story_of_one_watch() {
     step.windows = vec![window("cart", 0, 0), window("cart", 1, 0), window("cart", 0, 1), window("pay", 0, 0)];
     step.gaps = vec![Gap { range: TimeRange::new(T0, T0 + 1), lines: None, reason: GapReason::FullNanosecond }];
     step.carry = Some("open windows".to_owned());
+    step.patterns = Some(b"templates, templates".to_vec());
     step.snapshots = vec![Snapshot { group: group("cart").fingerprint, until: T0, model: "v1 one".to_owned() }];
     store
         .commit(&Commit { step: &step, source_state: Some("limits"), deliveries: &rows, now: T0 + HOUR })
@@ -177,6 +179,7 @@ async fn a_story_of_one_watch() {
         done_until: T0 + MINUTE,
         source_state: Some("limits".to_owned()),
         carry: Some("open windows".to_owned()),
+        patterns: Some(b"templates, templates".to_vec()),
     };
     assert_eq!(store.watch_state("all").await.unwrap(), Some(state));
     assert_eq!(store.snapshots("all").await.unwrap(), [model]);
@@ -203,6 +206,7 @@ async fn commands_wait_until_a_step_has_carried_them_out() {
         problem: "receiver".to_owned(),
         on: "slack".to_owned(),
         firing,
+        since: None,
         detail: "cannot reach it".to_owned(),
     };
     assert!(!store.internal_firing("receiver", "slack").await.unwrap());
@@ -464,7 +468,7 @@ async fn the_shape_of_another_version_is_refused() {
     assert_eq!(writer.to_string(), reader.to_string());
     insta::assert_snapshot!(
         told_to_people(&writer, dir.path()),
-        @"/data/sigyn.db was written by a newer sigyn (its shape is 7, this one knows 1); run that version or a newer one, or give this one its own `store.data_dir`"
+        @"/data/sigyn.db was written by a newer sigyn (its shape is 7, this one knows 2); run that version or a newer one, or give this one its own `store.data_dir`"
     );
     assert_eq!(content(dir.path()).await, before, "and left alone");
 
@@ -475,7 +479,7 @@ async fn the_shape_of_another_version_is_refused() {
     let error = Store::open_read_only(dir.path()).await.unwrap_err();
     insta::assert_snapshot!(
         told_to_people(&error, dir.path()),
-        @"/data/sigyn.db was written by an older sigyn (its shape is 0, this one needs 1); start `sigyn run` once to bring it up to date"
+        @"/data/sigyn.db was written by an older sigyn (its shape is 0, this one needs 2); start `sigyn run` once to bring it up to date"
     );
 }
 

@@ -77,7 +77,13 @@ impl Place {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        let output = assert_cmd::Command::from_std(self.command(args)).timeout(PATIENCE).output().unwrap();
+        self.run_on(args, Vec::new())
+    }
+
+    /// The same, with this as its standard input.
+    pub(crate) fn run_on(&self, args: &[&str], input: Vec<u8>) -> Ended {
+        let mut command = assert_cmd::Command::from_std(self.command(args));
+        let output = command.write_stdin(input).timeout(PATIENCE).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

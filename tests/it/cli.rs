@@ -12,7 +12,7 @@ use crate::child::{Ended, Place};
 use crate::shop::{place, shop};
 
 /// All that a person sees, without what differs from run to run.
-fn seen(place: &Place, ended: &Ended) -> String {
+pub(crate) fn seen(place: &Place, ended: &Ended) -> String {
     let code = ended.code.map_or("killed".to_owned(), |code| code.to_string());
     let text = format!("{}{}exit {code}", ended.stdout, ended.stderr);
     let text = text.replace(place.folder().to_str().unwrap(), "[folder]");
@@ -25,7 +25,7 @@ fn seen(place: &Place, ended: &Ended) -> String {
 }
 
 /// A port that nobody listens on.
-async fn closed() -> String {
+pub(crate) async fn closed() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
@@ -192,6 +192,30 @@ async fn once_finds_and_says_so_as_json() {
     let ended = place.run(&["once", "--exit-code"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.starts_with("going on where the last run ended"), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_the_open_minute_are_counted_by_the_run_that_judges_them() {
+    let loki = Loki::start(Options::default()).unwrap();
+    let now = Clock::real().now();
+    // One a second until long after now, so that each minute has 60.
+    for n in 0..3000 {
+        let ts = now - now % SECOND - (2400 - n) * SECOND;
+        loki.push(&[("env", "demo"), ("service_name", "cart")], ts, format!("level=info msg=\"request {n} done\""));
+    }
+    let place = place(&loki.url());
+    for (arguments, most) in [
+        (["once", "--lookback", "40m", "--output", "json"], 600),
+        (["once", "--output", "json", "--lookback", "40m"], 60),
+    ] {
+        let ended = place.run(&arguments);
+        let summary: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+        let lines = summary["lines"].as_u64().unwrap();
+        assert!(lines.is_multiple_of(60) && lines <= most, "{lines}");
+        // Nothing is amiss, so nothing is said but where the settings are from and which mode it is.
+        let said = ended.stderr.lines().filter(|line| !line.starts_with("sigyn: ")).count();
+        assert_eq!(said, 1, "{}", ended.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

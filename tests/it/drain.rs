@@ -42,6 +42,18 @@ async fn it_stops_in_time_while_loki_gives_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stops_in_time_while_it_starts() {
+    let loki = shop().loki();
+    let place = shop().place(&loki);
+    for _ in 0..5 {
+        let mut daemon = place.start(&["run"]);
+        // From here on it reads what is stored, and starts its parts.
+        daemon.says("probes and metrics are served").await;
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_in_time_while_a_receiver_gives_no_answer() {
     let loki = shop().loki();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,7 +87,7 @@ async fn what_was_ill_before_a_restart_is_told_to_be_well_again() {
     // As a daemon leaves it that was killed while it was behind.
     let store = Store::open(&place.data()).await.unwrap();
     let (problem, on, detail) = ("lag".to_owned(), "shop".to_owned(), "far behind".to_owned());
-    let lag = CommandKind::Internal { problem, on, firing: true, detail };
+    let lag = CommandKind::Internal { problem, on, firing: true, since: None, detail };
     store.append_command(&lag, Clock::real().now()).await.unwrap();
     store.close().await.unwrap();
 

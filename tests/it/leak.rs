@@ -55,7 +55,7 @@ fn clean_folder(folder: &Path) {
 
 fn with_secrets(place: Place, url: &str) -> Place {
     place
-        .set("SIGYN__TELEMETRY__LOG", "trace")
+        .set("SIGYN__TELEMETRY__LOG", "trace,octocrab=trace")
         .set("SLACK_WEBHOOK_URL", format!("{url}/services/{HOOK}"))
         .set("GITHUB_TOKEN", TOKEN)
         .set("GITHUB_REPO", "acme/shop")

@@ -128,6 +128,28 @@ impl Shop {
         lines.map(|(stream, ts, _)| (stream.service, floor(*ts, MINUTE)))
     }
 
+    /// A Loki 2.9 with all lines, as Promtail labels them there.
+    pub(crate) fn old_loki(&self) -> Loki {
+        let loki = Loki::start(Options { limits: Limits::any_time(), ..Options::old() }).unwrap();
+        for (stream, ts, line) in &self.lines {
+            let labels = stream.labels();
+            let given: Vec<_> = labels.into_iter().filter(|(name, _)| *name != "service_name").collect();
+            loki.push(&given, *ts, line.as_str());
+        }
+        loki
+    }
+
+    /// The look-back with which `sigyn once`, without state, judges from [`JUDGED`] on.
+    pub(crate) fn lookback(&self) -> String {
+        // Judging begins at the full minute before; half a minute keeps it clear of the border.
+        format!("{}s", 4 * (self.ago(JUDGED) - 30))
+    }
+
+    /// Seconds from then to now.
+    fn ago(&self, at: Nanos) -> i64 {
+        (Clock::real().now() - self.origin - at) / SECOND
+    }
+
     fn loki_from(&self, from: Nanos) -> Loki {
         let loki = standin();
         for (stream, ts, line) in self.lines.iter().filter(|(_, ts, _)| *ts >= from) {
@@ -139,11 +161,8 @@ impl Shop {
     /// Lets `sigyn once` learn and judge up to [`CAUGHT_UP`], and keeps its state.
     fn learn(&mut self) {
         let loki = self.loki_from(Nanos::MIN);
-        let ago = |at: Nanos| (Clock::real().now() - self.origin - at) / SECOND;
-        // Judging begins at the full minute before; half a minute keeps it clear of the border.
-        let judged = ago(JUDGED) - 30;
-        let place = place(&loki.url()).set("SIGYN__COLLECT__EVAL_DELAY", format!("{}s", ago(CAUGHT_UP)));
-        let ended = place.run(&["once", "--lookback", &format!("{}s", 4 * judged)]);
+        let place = place(&loki.url()).set("SIGYN__COLLECT__EVAL_DELAY", format!("{}s", self.ago(CAUGHT_UP)));
+        let ended = place.run(&["once", "--lookback", &self.lookback()]);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         let files = std::fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap());
         self.learnt = files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();

@@ -5,14 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use log_generator::loki as standin;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use crate::tls::{Authority, Served};
 
 /// Not being able to test is a failure where all is there to do it, else it is only said.
 fn skipped(why: &str) {
@@ -66,57 +60,6 @@ fn asks_for_a_loader(elf: &[u8]) -> bool {
     (0..count).any(|index| number(first + index * size, 4) == 3)
 }
 
-/// A stand-in for Loki behind TLS.
-struct Served {
-    url: String,
-    /// What a client must trust, PEM.
-    authority: String,
-    loki: standin::Loki,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Served {
-    fn start() -> Self {
-        let loki = standin::Loki::start(standin::Options::default()).unwrap();
-        let behind = loki.url().trim_start_matches("http://").to_owned();
-        let (authority, config) = certificates("the test's authority");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        runtime.spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, behind) = (acceptor.clone(), behind.clone());
-                tokio::spawn(async move {
-                    // A client that does not trust us ends here: that is what one of the tests wants.
-                    let Ok(mut client) = acceptor.accept(client).await else { return };
-                    let mut loki = TcpStream::connect(behind).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut loki).await;
-                });
-            }
-        });
-        Self { url, authority, loki, _runtime: runtime }
-    }
-}
-
-/// An authority as PEM, and a server's settings with a certificate of it for 127.0.0.1.
-fn certificates(name: &str) -> (String, ServerConfig) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, name);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    (authority.pem(), config)
-}
-
 /// Runs the binary alone in a new empty root that trusts `authority`; `None` (and said why) where that is not possible.
 fn alone(loki: &str, authority: Option<&str>, arguments: &[&str]) -> Option<Output> {
     let Some(binary) = binary() else {
@@ -168,22 +111,22 @@ fn it_asks_for_no_loader() {
 
 #[test]
 fn it_reads_loki_over_tls_in_an_empty_root() {
-    let served = Served::start();
+    let served = Served::start(None);
     served.loki.push(&[("service_name", "cart")], a_minute_ago(), "hello".to_owned());
-    let Some(checked) = alone(&served.url, Some(&served.authority), &["check", "--online"]) else { return };
+    let Some(checked) = alone(&served.url, Some(&served.authority.pem()), &["check", "--online"]) else { return };
     let said = text(&checked);
     assert!(checked.status.success(), "{said}");
     assert!(said.contains("answers, version 3.8.0") && said.contains("watch `all`: 1 streams"), "{said}");
     // The state, too, needs nothing but the folder.
-    let once = alone(&served.url, Some(&served.authority), &["once"]).unwrap();
+    let once = alone(&served.url, Some(&served.authority.pem()), &["once"]).unwrap();
     assert!(once.status.success() && !text(&once).contains("falls behind"), "{}", text(&once));
 }
 
 #[test]
 fn it_refuses_who_is_not_trusted() {
-    let served = Served::start();
-    let (stranger, _) = certificates("somebody else");
-    let Some(checked) = alone(&served.url, Some(&stranger), &["check", "--online"]) else { return };
+    let served = Served::start(None);
+    let stranger = Authority::new("somebody else");
+    let Some(checked) = alone(&served.url, Some(&stranger.pem()), &["check", "--online"]) else { return };
     let said = text(&checked);
     assert_eq!(checked.status.code(), Some(1), "{said}");
     assert!(said.contains("is not trusted") && said.contains("set loki.ca_file"), "{said}");
@@ -191,7 +134,7 @@ fn it_refuses_who_is_not_trusted() {
 
 #[test]
 fn it_needs_no_roots_where_nothing_is_encrypted() {
-    let served = Served::start();
+    let served = Served::start(None);
     let Some(once) = alone(&served.loki.url(), None, &["once"]) else { return };
     assert!(once.status.success(), "{}", text(&once));
 }

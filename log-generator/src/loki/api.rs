@@ -408,6 +408,9 @@ fn series(shared: &Shared, call: &Call<'_>, scope: &Scope) -> Result<Answer, Ans
     let mut selectors: Vec<Vec<Matcher>> =
         call.all("match[]").chain(call.all("match")).map(logql::parse_selector).collect::<Result<_, _>>()?;
     if selectors.is_empty() {
+        if !shared.options.bare_series {
+            return Err(Answer::text(400, "0 matcher groups supplied".to_owned()));
+        }
         selectors.push(Vec::new());
     }
     let state = shared.state();

@@ -73,6 +73,10 @@ pub struct Options {
     pub discover_levels: bool,
     /// Whether it heeds `X-Loki-Response-Encoding-Flags: categorize-labels` (Loki since 3.0).
     pub categorize: bool,
+    /// Whether streams get `service_name` on their way in (Loki since 3.0).
+    pub name_services: bool,
+    /// Whether `series` may be asked without a matcher; old ones refuse it.
+    pub bare_series: bool,
     /// What `status/buildinfo` says.
     pub version: String,
     /// Cap on the memory for lines, in bytes; over it the oldest lines go.
@@ -119,9 +123,25 @@ impl Default for Options {
             tenant_limits: BTreeMap::new(),
             discover_levels: true,
             categorize: true,
+            name_services: true,
+            bare_series: true,
             version: "3.8.0".to_owned(),
             max_bytes: 2 << 30,
             faults: Faults::default(),
+        }
+    }
+}
+
+impl Options {
+    /// What Loki 2.9 has not: levels, the flag `categorize-labels`, `service_name`, series without a matcher.
+    pub fn old() -> Self {
+        Self {
+            discover_levels: false,
+            categorize: false,
+            name_services: false,
+            bare_series: false,
+            version: "2.9.10".to_owned(),
+            ..Self::default()
         }
     }
 }
@@ -294,20 +314,26 @@ impl Loki {
         lines: impl IntoIterator<Item = (i64, String)>,
     ) -> usize {
         let lines = lines.into_iter().map(|(ts, text)| Line { ts, text, meta: Pairs::new() }).collect();
-        self.state().take(tenant, &normal(labels), lines)
+        let mut state = self.state();
+        let labels = Arc::new(state.store.normal(owned(labels)));
+        state.take(tenant, &labels, lines)
     }
 
     /// Puts one line with structured metadata in.
     pub fn push_with(&self, tenant: &str, labels: &[(&str, &str)], ts: i64, line: &str, metadata: &[(&str, &str)]) {
         let line = Line { ts, text: line.to_owned(), meta: owned(metadata) };
-        self.state().take(tenant, &normal(labels), vec![line]);
+        let mut state = self.state();
+        let labels = Arc::new(state.store.normal(owned(labels)));
+        state.take(tenant, &labels, vec![line]);
     }
 
     /// Puts one line in that shows up only later.
     pub fn push_late(&self, labels: &[(&str, &str)], ts: i64, line: impl Into<String>, by: Delay) {
         let line = Line { ts, text: line.into(), meta: Pairs::new() };
         let now = self.shared.options.clock.now();
-        self.state().hold(FAKE, &normal(labels), line, (by, now));
+        let mut state = self.state();
+        let labels = Arc::new(state.store.normal(owned(labels)));
+        state.hold(FAKE, &labels, line, (by, now));
     }
 
     /// Lines held, hidden ones too.
@@ -412,7 +438,7 @@ impl Held {
 impl State {
     fn new(options: &Options) -> Self {
         Self {
-            store: Store::new(options.max_bytes, options.discover_levels),
+            store: Store::new(options.max_bytes, options.discover_levels, options.name_services),
             mischief: fault::Mischief::new(options.faults.clone()),
             held: Vec::new(),
             log: VecDeque::new(),
@@ -470,10 +496,6 @@ impl State {
 
 fn owned(pairs: &[(&str, &str)]) -> Pairs {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn normal(labels: &[(&str, &str)]) -> Arc<Pairs> {
-    Arc::new(store::normal(owned(labels)))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,7 +3,7 @@
 
 use super::clock::{go_time, rfc3339};
 use super::logql::parse_labels;
-use super::store::{Line, Pairs, Store, normal, text, value};
+use super::store::{Line, Pairs, Store, text, value};
 use super::{Limits, clock};
 use prost::Message;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -101,7 +101,7 @@ pub(crate) fn check(store: &Store, tenant: &str, batches: Vec<Batch>, limits: &L
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
     for batch in batches {
         let given = batch.labels.len() - usize::from(value(&batch.labels, "service_name").is_some());
-        let labels = normal(batch.labels);
+        let labels = store.normal(batch.labels);
         let name = text(&labels);
         if given > limits.max_labels {
             errors.push(format!("entry for stream '{name}' has {given} label names; limit {}", limits.max_labels));

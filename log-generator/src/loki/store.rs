@@ -75,6 +75,7 @@ pub(crate) struct Store {
     levels: HashMap<String, Arc<Pairs>>,
     nothing: Arc<Pairs>,
     discover_levels: bool,
+    name_services: bool,
     max_bytes: usize,
     bytes: usize,
     lines: usize,
@@ -116,12 +117,13 @@ impl Stream {
 }
 
 impl Store {
-    pub(crate) fn new(max_bytes: usize, discover_levels: bool) -> Self {
+    pub(crate) fn new(max_bytes: usize, discover_levels: bool, name_services: bool) -> Self {
         Self {
             tenants: BTreeMap::new(),
             levels: HashMap::new(),
             nothing: Arc::default(),
             discover_levels,
+            name_services,
             max_bytes,
             bytes: 0,
             lines: 0,
@@ -184,6 +186,19 @@ impl Store {
             hash: hasher.finish() as u32,
             plain,
         }
+    }
+
+    /// The labels as Loki stores them: sorted, without empty values, with `service_name`.
+    pub(crate) fn normal(&self, mut labels: Pairs) -> Pairs {
+        labels.retain(|(_, value)| !value.is_empty());
+        if self.name_services && !labels.iter().any(|(name, _)| name == "service_name") {
+            let found = SERVICE_LABELS.iter().find_map(|s| labels.iter().find(|(name, _)| name == s));
+            let name = found.map_or_else(|| "unknown_service".to_owned(), |(_, value)| value.clone());
+            labels.push(("service_name".to_owned(), name));
+        }
+        labels.sort();
+        labels.dedup_by(|a, b| a.0 == b.0);
+        labels
     }
 
     fn metadata(&mut self, labels: &Pairs, mut meta: Pairs, line: &str) -> Arc<Pairs> {
@@ -255,19 +270,6 @@ fn weight(entry: &Entry) -> usize {
     entry.line.len() + ENTRY_BYTES + meta
 }
 
-/// The labels as Loki stores them: sorted, without empty values, with `service_name`.
-pub(crate) fn normal(mut labels: Pairs) -> Pairs {
-    labels.retain(|(_, value)| !value.is_empty());
-    if !labels.iter().any(|(name, _)| name == "service_name") {
-        let found = SERVICE_LABELS.iter().find_map(|s| labels.iter().find(|(name, _)| name == s));
-        let name = found.map_or_else(|| "unknown_service".to_owned(), |(_, value)| value.clone());
-        labels.push(("service_name".to_owned(), name));
-    }
-    labels.sort();
-    labels.dedup_by(|a, b| a.0 == b.0);
-    labels
-}
-
 /// `{a="b", c="d"}`: the label text that error texts show and streams are ordered by.
 pub(crate) fn text(labels: &[(String, String)]) -> String {
     let mut out = String::from("{");
@@ -289,7 +291,9 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Arc<Pairs> {
-        Arc::new(normal(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()))
+        Arc::new(
+            Store::new(0, true, true).normal(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()),
+        )
     }
 
     fn line(ts: i64, text: &str) -> Line {
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn time_order_then_arrival_and_each_once() {
-        let mut store = Store::new(1 << 20, true);
+        let mut store = Store::new(1 << 20, true, true);
         let labels = labels(&[("app", "a")]);
         assert_eq!(store.push("t", &labels, vec![line(5, "a"), line(3, "b"), line(5, "c"), line(5, "a")]), 3);
         assert_eq!(store.push("t", &labels, vec![line(5, "b"), line(4, "a"), line(3, "b"), line(5, "c")]), 2);
@@ -331,7 +335,7 @@ mod tests {
 
     #[test]
     fn eviction_frees_streams_too() {
-        let mut store = Store::new(20_000, true);
+        let mut store = Store::new(20_000, true, true);
         for i in 0..1000 {
             let app = format!("app-{i}");
             store.push("t", &labels(&[("app", app.as_str())]), vec![line(i, "x")]);

@@ -211,12 +211,12 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 
 #[test]
 fn an_old_loki_knows_no_levels_and_no_flag() {
-    let loki = start(Options { discover_levels: false, categorize: false, ..Options::default() });
+    let loki = start(Options::old());
     loki.push(A, T, "level=error");
     let flag = ("X-Loki-Response-Encoding-Flags".to_owned(), "categorize-labels".to_owned());
     let target = format!("/loki/api/v1/query_range?query={}&{ALL}", encoded("{app=\"a\"}"));
     let reply = send(loki.address(), &Ask { method: "GET".into(), target, headers: vec![flag], ..Ask::default() });
-    let stream = r#"{"stream":{"app":"a","service_name":"a"},"values":[["1795211880000000000","level=error"]]}"#;
+    let stream = r#"{"stream":{"app":"a"},"values":[["1795211880000000000","level=error"]]}"#;
     assert!(reply.text().contains(&format!(r#""streams","result":[{stream}]"#)), "{}", reply.text());
 }
 

@@ -28,7 +28,8 @@ pub(super) fn cut(rarities: &[(f64, f64)]) -> f64 {
     let mut rare: Vec<(f64, f64)> = rarities.iter().map(|(p, count)| (p.clamp(floor, 0.5), *count)).collect();
     rare.extend([(floor, 0.0), (0.5, 0.0)]);
     rare.sort_unstable_by(|one, two| one.0.total_cmp(&two.0));
-    let (mut sum, mut best, mut highest) = (0.0, None, 0.5);
+    let (mut sum, mut highest) = (0.0, 0.5);
+    let mut best: Option<(f64, f64)> = None;
     for pair in rare.windows(2) {
         let [low, high] = pair else { continue };
         sum += low.1;
@@ -36,11 +37,8 @@ pub(super) fn cut(rarities: &[(f64, f64)]) -> f64 {
             highest = low.0;
             break;
         }
-        if let Some((worth, middle)) = gap(low.0, high.0, floor, sessions) {
-            if best.is_none_or(|(known, _)| worth > known) {
-                best = Some((worth, middle));
-            }
-        }
+        let found = gap(low.0, high.0, floor, sessions);
+        best = found.filter(|(worth, _)| best.is_none_or(|(known, _)| *worth > known)).or(best);
     }
     best.map_or(USUAL.min(highest), |(_, middle)| middle)
 }

@@ -115,7 +115,7 @@ proptest! {
     ) {
         let odd: [&[&str]; 3] =
             [&["request accepted", "gave up"], &["request accepted", "stock reserved"], &["order stored", "order stored"]];
-        let of = |kind: usize| odd.get(kind).copied().unwrap_or(if kind % 2 == 0 { &USUAL } else { &VARIANT });
+        let of = |kind: usize| odd.get(kind).copied().unwrap_or(if kind.is_multiple_of(2) { &USUAL } else { &VARIANT });
         let all: Vec<(u64, &[&str])> = kinds.iter().enumerate().map(|(n, kind)| (n as u64, of(*kind))).collect();
         let mut turned = all.clone();
         turned.sort_by_key(|(key, _)| (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));

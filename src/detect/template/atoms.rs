@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::byte::{
     AT, BLANK, DIGIT, DOT, NOT_HEX, SLASH, STOP, class, is_alnum, is_blank, is_day, is_host, is_method, is_month,
-    is_place, is_source_ending, is_stop, is_unit, mix, strip_end, word_hash,
+    is_place, is_source_ending, is_stop, is_truth, is_unit, mix, strip_end, word_hash,
 };
 
 /// Atoms of a message that are looked at.
@@ -87,11 +87,6 @@ impl Atoms {
         &self.hash[..self.len]
     }
 
-    /// Where the first variable lies.
-    pub(super) fn first_variable(&self) -> Option<Span> {
-        self.atoms().iter().position(|atom| *atom == V).and_then(|at| self.span.get(at)).copied()
-    }
-
     /// Reads a message.
     pub(super) fn read(&mut self, message: &[u8]) {
         (self.len, self.opens) = (0, 0);
@@ -147,7 +142,7 @@ impl Atoms {
             self.variable(at, at);
         }
         self.delimiter(byte, at);
-        if byte == b'=' && is_blank(next) && at > 0 && !is_blank(before) {
+        if byte == b'=' && is_blank(next) && at > 0 && !is_blank(before) && !value_follows(message, at + 1) {
             self.variable(at + 1, at + 1);
         }
         at + 1
@@ -183,6 +178,14 @@ impl Atoms {
         if after_variable && word.len() <= 16 && is_unit(core(word)) {
             self.span[self.len - 1].1 = end as u32;
             return;
+        }
+        // What was masked before it came, or did not fit its column.
+        if word.len() > 1 && word.iter().all(|b| *b == b'*') {
+            return self.variable(start, end);
+        }
+        let last = if self.len > 0 { self.hash[self.len - 1] } else { 0 };
+        if (last == u64::from(b'=') || last == u64::from(b':')) && is_truth(core(word)) {
+            return self.variable(start, end);
         }
         if word.len() == 3 && (is_month(word) || is_day(word)) && date_follows(message, end) {
             return self.variable(start, end);
@@ -259,23 +262,7 @@ impl Atoms {
                     self.opens += 1;
                 }
             }
-            b')' | b']' | b'}' => {
-                if self.opens > 0 && self.close(at) {
-                    return;
-                }
-                let n = self.len;
-                if byte == b')'
-                    && n > 2
-                    && self.hash[n - 1] == V
-                    && self.hash[n - 2] == u64::from(b'(')
-                    && self.hash[n - 3] == V
-                {
-                    // `4096 bytes (4 KB)`
-                    self.len -= 2;
-                    self.span[n - 3].1 = at as u32 + 1;
-                    return;
-                }
-            }
+            b')' | b']' | b'}' if self.opens > 0 && self.close(at) => return,
             _ => {}
         }
         self.put(u64::from(byte), at, at + 1);
@@ -320,7 +307,7 @@ fn quoted_end(message: &[u8], at: usize) -> Option<usize> {
 /// A quoted string that opens the message is the message, when it is one: words with a blank between, and no request.
 fn is_sentence(inside: &[u8]) -> bool {
     let first = inside.split(|b| *b == b' ').next().unwrap_or_default();
-    first.len() < inside.len() && first.iter().any(|b| b.is_ascii_alphabetic()) && !is_method(first)
+    first.len() < inside.len() && first.iter().any(u8::is_ascii_alphabetic) && !is_method(first)
 }
 
 /// Without the marks that end a sentence.
@@ -354,6 +341,13 @@ fn is_path(word: &[u8]) -> bool {
 fn is_address(word: &[u8]) -> bool {
     let Some(at) = word.iter().rposition(|b| *b == b'@') else { return false };
     at > 0 && at + 1 < word.len() && word.get(at..).is_some_and(|host| host.contains(&b'.'))
+}
+
+/// Whether the next word, behind blanks, is the value of the `=` before it; not when it is a key itself, or nothing.
+fn value_follows(message: &[u8], from: usize) -> bool {
+    let rest = message.get(from..).unwrap_or_default().trim_ascii_start();
+    let length = rest.iter().position(|b| is_stop(*b)).unwrap_or(rest.len());
+    length > 0 && rest.get(length) != Some(&b'=')
 }
 
 fn port_follows(message: &[u8], end: usize) -> bool {

@@ -281,6 +281,11 @@ pub(super) fn is_unit(word: &[u8]) -> bool {
     })
 }
 
+/// The values that stand for yes, no and nothing.
+pub(super) fn is_truth(word: &[u8]) -> bool {
+    lower::<9>(word, |word| matches!(word, b"true" | b"false" | b"null" | b"none" | b"nil" | b"undefined" | b"nan"))
+}
+
 /// What follows such a word is a name.
 pub(super) fn is_cue(word: &[u8]) -> bool {
     lower::<9>(word, |word| {

@@ -29,19 +29,9 @@ pub(super) enum Kind {
     Any,
 }
 
-impl Kind {
-    /// The letter that stands for it in a stored header.
-    pub(super) const LETTERS: [(Self, u8); 8] = [
-        (Self::Time, b'T'),
-        (Self::Level, b'L'),
-        (Self::Bracket, b'B'),
-        (Self::Separator, b'S'),
-        (Self::Name, b'N'),
-        (Self::Number, b'D'),
-        (Self::BareName, b'W'),
-        (Self::Any, b'?'),
-    ];
+super::snapshot::stored_enum!(Kind[Time, Level, Bracket, Separator, Name, Number, BareName, Any]);
 
+impl Kind {
     pub(super) fn fits(self, token: &[u8]) -> bool {
         match self {
             Self::Time => is_time(token),
@@ -95,6 +85,25 @@ impl<'a> Columns<'a> {
         })
     }
 
+    /// `INFO:app.views:message`: level and name are columns, although nothing but a colon is between.
+    #[inline]
+    fn joined_end(&self, start: usize) -> Option<usize> {
+        let joined = match self.count {
+            0 => self.line.first().is_some_and(u8::is_ascii_uppercase),
+            1 => start == self.at && self.line.get(start - 1) == Some(&b':'),
+            _ => false,
+        };
+        if !joined {
+            return None;
+        }
+        let rest = self.line.get(start..)?;
+        let length = rest.iter().take(64).position(|b| is_blank(*b) || *b == b':')?;
+        let whole =
+            rest.get(length) == Some(&b':') && rest.get(length + 1).is_some_and(|b| !is_blank(*b) && *b != b':');
+        let level = self.count > 0 || rest.get(..length).is_some_and(is_level);
+        if whole && level { Some(start + length + 1) } else { None }
+    }
+
     fn split(&mut self) -> Option<()> {
         let line = self.line;
         let mut start = self.at;
@@ -103,6 +112,12 @@ impl<'a> Columns<'a> {
         }
         let first = line.get(start)?;
         let mut end = if *first == b'[' { bracket_end(line, start) } else { start };
+        if let Some(end) = self.joined_end(start) {
+            *self.spans.get_mut(self.count)? = (start, end);
+            self.count += 1;
+            self.at = end;
+            return Some(());
+        }
         while line.get(end).is_some_and(|b| !is_blank(*b) && *b != b'|') {
             end += 1;
         }
@@ -153,7 +168,7 @@ pub(super) fn is_time(token: &[u8]) -> bool {
         _ => strip(token, b"[](),|<>"),
     };
     let Some(first) = token.first() else { return false };
-    if token.iter().any(|b| *b == b' ') {
+    if token.contains(&b' ') {
         return token.split(|b| *b == b' ').filter(|word| !word.is_empty()).take(3).any(is_time);
     }
     if !first.is_ascii_digit() {

@@ -8,6 +8,7 @@ use super::Limits;
 use super::atoms::{V, View, is_word, sequence_hash, wild_hash};
 use super::byte::word_hash;
 use super::slot::{MOST, is_capitals, shape, threshold};
+use super::snapshot::stored;
 use super::store::{Origin, RowKind, Seq, Store};
 use super::table::Table;
 
@@ -98,6 +99,11 @@ pub(super) struct Unseen<'a> {
     pub(super) origin: Origin<'a>,
 }
 
+stored!(Family { values, wild, variable, members });
+stored!(Bucket { sequences, free });
+stored!(Member { id, atoms, capitals });
+stored!(Groups { families, buckets, sequences, coarse });
+
 impl Groups {
     pub(super) fn new(limits: &Limits) -> Self {
         Self { families: Table::new(limits.families), buckets: Table::new(limits.buckets), sequences: 0, coarse: 0 }
@@ -117,11 +123,17 @@ impl Groups {
         }
         let slot = store.add(Seq::of(unseen.seq, |_| false), unseen.place, RowKind::Message, unseen.origin);
         let Some(id) = store.row(slot).map(|row| row.id) else { return slot };
-        self.link(store, unseen.seq, unseen.place, slot);
-        self.burst(store, unseen.seq, unseen.place, id);
+        self.adopt(store, unseen.seq, unseen.place, slot);
         let slot = store.slot(id).unwrap_or(slot);
         store.remember(unseen.hash, slot);
         slot
+    }
+
+    /// Takes a template with a new sequence among those that may merge.
+    pub(super) fn adopt(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
+        let Some(id) = store.row(slot).map(|row| row.id) else { return };
+        self.link(store, seq, place, slot);
+        self.burst(store, seq, place, id);
     }
 
     /// Whether it is a template that is known, with something else in a slot that is a variable.
@@ -185,7 +197,7 @@ impl Groups {
 
     /// Tells the families of a new template of it. The slot that has shown most values, if any has shown enough, becomes a
     /// variable, and the templates that differ in it become one; then again for that one.
-    pub(super) fn link(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
+    fn link(&mut self, store: &mut Store, seq: View<'_>, place: u64, slot: u32) {
         let (mut slot, mut wild) = (slot, Vec::new());
         // Each round makes one more slot a variable.
         for _ in 0..=seq.atoms.len() {

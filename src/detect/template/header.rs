@@ -5,6 +5,7 @@
 
 use super::byte::{is_alnum, is_level, is_level_letter, place_in, word_hash};
 use super::column::{COLUMNS, Columns, Kind, ends_name, is_number, is_separator, is_time};
+use super::snapshot::stored;
 
 /// Share of the lines that must agree, in percent; of names and separators a little less, for they are left out at times.
 const COVER: u32 = 95;
@@ -33,6 +34,12 @@ pub(super) struct Header {
     /// Columns in which a code place was seen, as bits.
     pub(super) places: u16,
 }
+
+stored!(Headers { all, forms });
+stored!(Header { kinds, strict, places });
+stored!(Counts { seen, time, level, letter, bracket, separator, name, number, piped, place, marked, first, varied });
+stored!(Form { lines, columns });
+stored!(Learner { all, forms });
 
 /// What was cut from a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,6 +208,15 @@ impl Counts {
     }
 }
 
+/// Whether a column is set apart from the next by more than a blank: a `|`, a tab, or blanks that make a table.
+fn is_apart(line: &[u8], end: usize) -> bool {
+    match line.get(end) {
+        Some(b'|' | b'\t') => true,
+        Some(b' ') => line.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'|')),
+        _ => false,
+    }
+}
+
 /// What was seen in the columns of lines of one form.
 #[derive(Clone, Debug, Default)]
 struct Form {
@@ -213,7 +229,7 @@ impl Form {
         self.lines += 1;
         for (i, counts) in self.columns.iter_mut().enumerate() {
             let Some(token) = columns.get(i) else { break };
-            counts.add(token, line.get(columns.end(i)) == Some(&b'|'));
+            counts.add(token, is_apart(line, columns.end(i)));
         }
     }
 
@@ -242,14 +258,14 @@ impl Form {
                 }
                 Kind::Any if !named => {
                     let piped = self.columns.get(i).is_some_and(|counts| counts.piped * 100 >= COVER * self.lines);
+                    let at = i;
                     match kinds.get(i + 1) {
                         Some(Kind::Separator | Kind::Bracket) => i += 2,
                         Some(Kind::Name) => i += 1,
-                        Some(Kind::Number) if piped => i += 2,
+                        Some(_) if piped => i += 1,
                         _ => break,
                     }
-                    let at = if kinds.get(i) == Some(&Kind::Name) { i - 1 } else { i - 2 };
-                    if let Some(kind) = kinds.get_mut(at).filter(|kind| **kind == Kind::Any) {
+                    if let Some(kind) = kinds.get_mut(at) {
                         *kind = Kind::BareName;
                     }
                 }
@@ -326,7 +342,7 @@ impl Learner {
         let forms: Vec<_> = forms.iter().map(|(of, form)| (form.lines, *of, form.header())).collect();
         let lines: u32 = forms.iter().map(|(lines, ..)| lines).sum();
         let columns: usize = forms.iter().map(|(lines, _, header)| header.kinds.len() * *lines as usize).sum();
-        let single = forms.len() < 2 || 2 * columns <= (2 * all.kinds.len() + 1) * lines as usize;
+        let single = forms.is_empty() || 2 * columns <= (2 * all.kinds.len() + 1) * lines as usize;
         let forms = if single { Vec::new() } else { forms.into_iter().map(|(_, of, header)| (of, header)).collect() };
         Headers { all, forms }
     }

@@ -8,32 +8,45 @@
 //! Ids are never reused. Templates merge when more is seen; readers keep the ids they got and resolve them
 //! ([`Miner::resolve`], [`Miner::merges`]). A merge is nothing new: its parts were known.
 
-#[cfg(test)]
-mod accuracy;
 mod atoms;
 mod byte;
 mod column;
+mod fields;
 mod group;
 mod header;
+mod json;
+mod quality;
 mod reader;
 mod slot;
+mod snapshot;
 mod store;
 mod stream;
 mod table;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod value;
+mod wrapper;
+
+use rustc_hash::FxHashMap;
 
 use super::Level;
 use crate::time::{HOUR, Nanos};
 use group::{Groups, Unseen};
 use header::Headers;
+pub use quality::Quality;
 use reader::Reader;
-use store::{Origin, Store};
-use stream::Stream;
+use snapshot::{Bytes, Stored, VERSION};
+use store::{Origin, Row, RowKind, Seq, Store};
+use stream::{LEVELS, Stream};
+use trace::{Part, Signature};
+pub use value::{IdKind, IdToken, ValueKind, Variable, duration, ids, kind_of};
 
 /// A template. Never reused; [`Miner::resolve`] says what it has become.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TemplateId(pub u32);
 
-/// How much a [`Miner`] may hold. All of it together stays below some 60 MB.
+/// How much a [`Miner`] may hold. With the defaults all of it together stays below some 100 MB on the worst input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Templates; beyond, messages with the same first three words are one, and beyond twice that, all.
@@ -44,7 +57,7 @@ pub struct Limits {
     pub families: usize,
     /// See `families`.
     pub buckets: usize,
-    /// A template that was not seen for so long is forgotten.
+    /// A template that was not seen for so long may be forgotten; its id comes back with it.
     pub forget_after: Nanos,
 }
 
@@ -61,12 +74,65 @@ pub struct StreamSlot(u32);
 /// What a line is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mined {
-    /// Its template, as known now.
+    /// Its template, as known now; of a line that continues, that of its event.
     pub template: TemplateId,
-    /// The level that its header names, if it has one.
+    /// The level that its header or its fields name.
     pub level: Option<Level>,
-    /// It goes on with the stack trace of the event before; `template` is that event's.
+    /// It goes on with the stack trace of the event before, and was not counted.
     pub continues: bool,
+    /// A stack trace is known now, and was counted under this template: what was thrown, and the top frames. Once for each
+    /// trace: with a line that continues for the event that it continues, else for the event before.
+    pub trace: Option<TemplateId>,
+}
+
+/// What is known of a template.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Template<'a> {
+    /// The id that others resolve to.
+    pub id: TemplateId,
+    /// Words and `<*>`.
+    pub text: &'a str,
+    /// A line as it came: secrets masked, cut.
+    pub example: &'a str,
+    /// Lines so far.
+    pub count: u64,
+    /// Time of the first line.
+    pub first_seen: Nanos,
+    /// Time of the last line.
+    pub last_seen: Nanos,
+    /// Lines by level, in the order of [`Level`].
+    pub levels: [u64; 7],
+    /// It is a stack trace.
+    pub trace: bool,
+    /// It stands for all messages with this beginning, for there are too many templates.
+    pub coarse: bool,
+}
+
+impl Template<'_> {
+    /// The level of most lines; of equals the worst.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        LEVELS.into_iter().zip(self.levels).max_by_key(|(_, count)| *count).map_or(Level::Unknown, |(level, _)| level)
+    }
+}
+
+/// How much a miner holds, and what it had to give up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Templates that live.
+    pub templates: usize,
+    /// Ids that were given.
+    pub given: u32,
+    /// Streams whose header is known.
+    pub streams: usize,
+    /// Sequences that differ in one slot.
+    pub families: usize,
+    /// Shapes of sequences.
+    pub buckets: usize,
+    /// Lines that had to take a coarse template when they were first seen.
+    pub coarse: u64,
+    /// Families and buckets that were forgotten for others.
+    pub evicted: u64,
 }
 
 /// The templates of one watch. They are shared by its streams; headers are learnt for each stream.
@@ -76,12 +142,15 @@ pub struct Miner {
     groups: Groups,
     reader: Reader,
     streams: Vec<Stream>,
-    index: rustc_hash::FxHashMap<u64, u32>,
+    index: FxHashMap<u64, u32>,
     hand: usize,
     serials: u32,
     /// The headers learnt last; a new stream begins with the one that fits its first line.
     recent: Vec<Headers>,
 }
+
+/// A stream without a header is looked at more closely for so many lines.
+const YOUNG: u64 = 100;
 
 /// Headers that a new stream may begin with.
 const RECENT: usize = 8;
@@ -96,7 +165,7 @@ impl Miner {
             groups: Groups::new(&limits),
             reader: Reader::default(),
             streams: Vec::new(),
-            index: rustc_hash::FxHashMap::default(),
+            index: FxHashMap::default(),
             hand: 0,
             serials: 0,
             recent: Vec::new(),
@@ -118,36 +187,67 @@ impl Miner {
             self.index.insert(key, self.streams.len() as u32 - 1);
             return StreamSlot(self.streams.len() as u32 - 1);
         }
-        while std::mem::take(&mut self.streams[self.hand].used) {
+        while self.streams.get_mut(self.hand).is_some_and(|stream| std::mem::take(&mut stream.used)) {
             self.hand = (self.hand + 1) % self.streams.len();
         }
-        self.index.remove(&self.streams[self.hand].key);
-        self.streams[self.hand] = stream;
-        self.index.insert(key, self.hand as u32);
-        StreamSlot(self.hand as u32)
+        let slot = self.hand as u32;
+        if let Some(gone) = self.streams.get_mut(self.hand) {
+            self.index.remove(&gone.key);
+            *gone = stream;
+            self.index.insert(key, slot);
+        }
+        StreamSlot(slot)
     }
 
     /// The template of a line. `level`: what is believed of it; it is counted with the template.
     pub fn mine(&mut self, slot: StreamSlot, ts: Nanos, level: Level, line: &str) -> Mined {
-        let at = (slot.0 as usize).min(self.streams.len().saturating_sub(1));
-        self.learn(at, line.as_bytes());
-        let Some(stream) = self.streams.get_mut(at) else { return Mined::default() };
-        let (message, atoms) = self.reader.read(line.as_bytes(), &stream.headers);
-        stream.fitted(message.fits);
-        let hash = message.hash(atoms);
-        let found = self.store.find(hash);
-        let slot = found.unwrap_or_else(|| {
-            let origin = Origin { ts, stream: stream.serial, line };
-            let unseen = Unseen { seq: message.view(atoms), hash, place: message.place, origin };
-            let given = self.store.given();
-            let slot = self.groups.learn(&mut self.store, &unseen, &self.limits);
-            stream.fresh += u64::from(self.store.given() != given);
-            slot
-        });
-        let level = if level == Level::Unknown { message.level.unwrap_or_default() } else { level };
-        let template = self.store.count(slot, ts, level);
+        let Self { limits, store, groups, reader, streams, recent, .. } = self;
+        let Some(stream) = streams.get_mut(slot.0 as usize) else { return Mined::default() };
+        let origin = Origin { ts, stream: stream.serial, line };
+        let line = wrapper::strip(line.as_bytes(), &mut reader.wrap);
+        if stream.lines == 0 {
+            begin(stream, line, recent);
+        }
+        let mut cut = stream.headers.cut(line);
+        let (part, trace) = follow(store, stream, line, &cut, origin);
+        if part == Part::Continues {
+            let template = trace.unwrap_or_else(|| TemplateId(store.resolve(stream.event)));
+            return Mined { template, level: None, continues: true, trace };
+        }
+        // What begins a stack trace has no header.
+        if let Some(headers) = stream.learn(line, stream.trace.is_idle()) {
+            relearn(store, groups, stream, recent, headers);
+            cut = stream.headers.cut(line);
+        }
+        stream.fitted(cut.fits);
+        let message = reader.body.read(line, &cut);
+        let hash = message.hash();
+        let mut slot = match store.find(hash) {
+            Some(slot) => slot,
+            None => {
+                let given = store.given();
+                let unseen = Unseen { seq: message.view(), hash, place: message.place, origin };
+                let slot = groups.learn(store, &unseen, limits);
+                stream.fresh += u64::from(store.given() != given);
+                slot
+            }
+        };
+        if let Some(signature) = &message.trace {
+            slot = whole_trace(store, slot, signature, origin);
+        }
+        stream.level = if level == Level::Unknown { message.level.unwrap_or_default() } else { level };
+        let template = store.count(slot, ts, stream.level);
+        stream.event = template.0;
         stream.saw(template.0);
-        Mined { template, level: message.level, continues: false }
+        Mined { template, level: message.level, continues: false, trace }
+    }
+
+    /// Nothing more comes from this stream for now: a stack trace that was still open is complete. As [`Mined::trace`].
+    pub fn close(&mut self, slot: StreamSlot, ts: Nanos) -> Option<TemplateId> {
+        let stream = self.streams.get_mut(slot.0 as usize)?;
+        let origin = Origin { ts, stream: stream.serial, line: "" };
+        let signature = stream.trace.signature(true)?;
+        Some(tell(&mut self.store, stream.event, stream.level, signature, origin))
     }
 
     /// What an id has become by merging; itself when it has not.
@@ -161,72 +261,239 @@ impl Miner {
         self.store.take_merges().map(|(child, into)| (TemplateId(child), TemplateId(into)))
     }
 
-    /// Lets a stream learn from a line; a header that changed is put in force.
-    #[inline]
-    fn learn(&mut self, at: usize, line: &[u8]) {
-        let Some(stream) = self.streams.get_mut(at) else { return };
-        if stream.lines == 0 && !self.recent.is_empty() {
-            let fitting = self.recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(line).fits);
-            if let Some(headers) = fitting.max_by_key(|headers| headers.columns()) {
-                stream.headers = headers.clone();
-            }
-        }
-        if let Some(headers) = stream.learn(line) {
-            self.relearn(at, headers);
+    /// What is known of a template; `None` when it was forgotten, or never was.
+    #[must_use]
+    pub fn get(&self, id: TemplateId) -> Option<Template<'_>> {
+        self.store.by_id(id.0).map(show)
+    }
+
+    /// All templates, by rising id.
+    pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
+        self.store.ids().into_iter().filter_map(|id| self.get(TemplateId(id)))
+    }
+
+    /// The variable parts of a line, in order. Slow: for explanations.
+    #[must_use]
+    pub fn variables(&self, slot: StreamSlot, line: &str) -> Vec<Variable> {
+        let headers = self.streams.get(slot.0 as usize).map(|stream| stream.headers.clone()).unwrap_or_default();
+        self.variables_with(&headers, line)
+    }
+
+    /// The kinds of the variable parts of a template's lines, in order, by its example.
+    #[must_use]
+    pub fn kinds(&self, id: TemplateId) -> Vec<ValueKind> {
+        let Some(row) = self.store.by_id(id.0) else { return Vec::new() };
+        let stream = self.streams.iter().find(|stream| stream.serial == row.stream);
+        let headers = stream.map(|stream| stream.headers.clone()).unwrap_or_default();
+        self.variables_with(&headers, &row.example).iter().map(|variable| variable.kind).collect()
+    }
+
+    /// What templates are worth for these streams.
+    #[must_use]
+    pub fn quality(&self, streams: &[StreamSlot]) -> Quality {
+        let streams = streams.iter().filter_map(|slot| self.streams.get(slot.0 as usize));
+        let ids = self.store.ids();
+        let rows = ids.iter().filter_map(|id| self.store.by_id(*id));
+        quality::quality(streams, rows, self.store.len() > self.limits.templates)
+    }
+
+    /// How much it holds.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            templates: self.store.len(),
+            given: self.store.given(),
+            streams: self.streams.len(),
+            families: self.groups.families.len(),
+            buckets: self.groups.buckets.len(),
+            coarse: self.groups.coarse,
+            evicted: self.groups.families.evicted() + self.groups.buckets.evicted(),
         }
     }
 
-    /// Puts new headers in force. What was mined with the old ones keeps its ids: the example lines of the stream's templates
-    /// are cut with the new ones, and what is equal then merges.
-    #[cold]
-    fn relearn(&mut self, at: usize, headers: Headers) {
-        let Some(stream) = self.streams.get_mut(at) else { return };
-        let old = std::mem::replace(&mut stream.headers, headers.clone());
-        for id in self.store.ids() {
-            let Some(slot) = self.store.slot(id) else { continue };
-            let Some(row) = self.store.row(slot).filter(|row| row.stream == stream.serial) else { continue };
-            let example = row.example.clone();
-            let Some((seq, place)) = moved(&mut self.reader, row, &old, &headers) else { continue };
-            let key = atoms::sequence_hash(&seq.atoms, place);
-            let origin = Origin { ts: row.last, stream: row.stream, line: &example };
-            let unseen = Unseen { seq: seq.view(), hash: key, place, origin };
-            let known = self.store.find(key).or_else(|| self.groups.known(&mut self.store, &unseen));
-            match known {
-                Some(into) => self.store.merge(slot, into),
-                None => {
-                    self.store.rekey(slot, seq.clone(), place);
-                    self.groups.link(&mut self.store, seq.view(), place, slot);
-                }
+    /// All of it as bytes, for [`Miner::restore`].
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        self.store.put(&mut out);
+        self.groups.put(&mut out);
+        self.streams.put(&mut out);
+        (self.hand, self.serials).put(&mut out);
+        self.recent.put(&mut out);
+        out
+    }
+
+    /// The miner that a snapshot was made of: the same lines get the same ids from it. `None` when the bytes are of another
+    /// version, or damaged; then templates must be learnt anew, and ids of before mean nothing.
+    #[must_use]
+    pub fn restore(limits: Limits, bytes: &[u8]) -> Option<Self> {
+        let (version, rest) = bytes.split_first()?;
+        if *version != VERSION {
+            return None;
+        }
+        let mut from = Bytes(rest);
+        let (store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
+        let streams: Vec<Stream> = Vec::take(&mut from)?;
+        let (hand, serials): (usize, u32) = Stored::take(&mut from)?;
+        let recent = Vec::take(&mut from)?;
+        let index = streams.iter().zip(0..).map(|(stream, slot)| (stream.key, slot)).collect();
+        let hand = if hand < streams.len() { hand } else { 0 };
+        Some(Self { limits, store, groups, reader: Reader::default(), streams, index, hand, serials, recent })
+    }
+
+    fn variables_with(&self, headers: &Headers, line: &str) -> Vec<Variable> {
+        let mut reader = Reader::default();
+        let message = reader.whole(line.as_bytes(), headers);
+        let view = message.view();
+        let row = self.store.peek(message.hash()).filter(|row| row.seq.atoms.len() == view.atoms.len());
+        // The message is a part of the line, or was unescaped elsewhere.
+        let offset = (message.text.as_ptr() as usize).checked_sub(line.as_ptr() as usize);
+        let offset = offset.filter(|offset| offset + message.text.len() <= line.len());
+        let is_slot = |i: usize| row.is_some_and(|row| row.seq.atoms.get(i) == Some(&atoms::V));
+        let variable = |i: usize| {
+            let (start, end) = *view.spans.get(i)?;
+            let (start, end) = (start as usize, end as usize);
+            let text = String::from_utf8_lossy(view.text.get(start..end)?).into_owned();
+            let word = view.atoms.get(i).is_some_and(|atom| *atom != atoms::V);
+            let kind = if word { ValueKind::Word } else { kind_of(&text) };
+            Some(Variable { range: offset.map(|offset| offset + start..offset + end), text, kind })
+        };
+        let wild = |i: &usize| view.atoms.get(*i) == Some(&atoms::V) || is_slot(*i);
+        (0..view.atoms.len()).filter(wild).filter_map(variable).collect()
+    }
+}
+
+fn show(row: &Row) -> Template<'_> {
+    Template {
+        id: TemplateId(row.id),
+        text: &row.seq.text,
+        example: &row.example,
+        count: row.count,
+        first_seen: row.first,
+        last_seen: row.last,
+        levels: row.levels,
+        trace: row.kind == RowKind::Trace,
+        coarse: row.kind == RowKind::Coarse,
+    }
+}
+
+/// A new stream begins with the header that fits its first line, of those that other streams have.
+#[cold]
+fn begin(stream: &mut Stream, line: &[u8], recent: &[Headers]) {
+    let fitting = recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(line).fits);
+    if let Some(headers) = fitting.max_by_key(|headers| headers.columns()) {
+        stream.headers = headers.clone();
+    }
+}
+
+/// Whether a line goes on with a stack trace, and the template of a trace that is known now.
+#[inline]
+fn follow(
+    store: &mut Store,
+    stream: &mut Stream,
+    line: &[u8],
+    cut: &header::Cut<'_>,
+    origin: Origin<'_>,
+) -> (Part, Option<TemplateId>) {
+    let before = if stream.trace.is_idle() { None } else { Some(stream.trace.clone()) };
+    let (mut header, mut headed) = (cut.message > 0, stream.headers.columns() > 0);
+    if !headed && stream.lines < YOUNG {
+        // Before a header is learnt, a line that begins with a time or a level has one, and then the others have.
+        let begins = matches!(column::Columns::new(line).form()[0], b'T' | b'L');
+        stream.timed |= begins;
+        (header, headed) = (begins, stream.timed);
+    }
+    let text = if cut.message > 0 { line.get(cut.message + 1..).unwrap_or_default() } else { line };
+    let part = stream.trace.part(text, header, headed);
+    let ended = before.filter(|_| part == Part::Event);
+    if ended.is_none() && stream.trace.is_idle() {
+        return (part, None);
+    }
+    let mut ended = ended;
+    let over = ended.as_mut().and_then(|trace| trace.signature(true));
+    let now = if part == Part::Continues { stream.trace.signature(false) } else { None };
+    let told = over.or(now);
+    (part, told.map(|signature| tell(store, stream.event, stream.level, signature, origin)))
+}
+
+/// Counts a trace below an event.
+fn tell(store: &mut Store, event: u32, level: Level, signature: &Signature, origin: Origin<'_>) -> TemplateId {
+    let head = store.resolve(event);
+    let slot = trace_slot(store, head, signature, origin);
+    store.count(slot, origin.ts, level)
+}
+
+/// The slot of the trace that one entry holds.
+#[cold]
+fn whole_trace(store: &mut Store, slot: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
+    let head = store.row(slot).map_or(0, |row| row.id);
+    trace_slot(store, head, signature, origin)
+}
+
+fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
+    let (text, example) = match store.by_id(head) {
+        Some(row) => (row.seq.text.to_string(), row.example.to_string()),
+        None => (String::new(), String::new()),
+    };
+    let seq = store::trace_seq(&text, std::iter::once(&signature.thrown).chain(&signature.frames).cloned());
+    let line = if origin.line.contains('\n') { origin.line } else { &example };
+    store.trace(head, seq, Origin { line, ..origin })
+}
+
+/// Puts new headers in force. What was mined with the old ones keeps its ids: the example lines of the stream's templates are
+/// cut with the new ones, and what is equal then merges.
+#[cold]
+fn relearn(store: &mut Store, groups: &mut Groups, stream: &mut Stream, recent: &mut Vec<Headers>, headers: Headers) {
+    let old = std::mem::replace(&mut stream.headers, headers.clone());
+    let mut reader = Box::<Reader>::default();
+    for id in store.ids() {
+        let Some(slot) = store.slot(id) else { continue };
+        let own = |row: &&Row| row.id == id && row.stream == stream.serial && row.kind == RowKind::Message;
+        let Some(row) = store.row(slot).filter(own) else { continue };
+        let Some((seq, place)) = moved(&mut reader, row, &old, &headers) else { continue };
+        let key = atoms::sequence_hash(&seq.atoms, place);
+        let origin = Origin { ts: row.last, stream: row.stream, line: "" };
+        let unseen = Unseen { seq: seq.view(), hash: key, place, origin };
+        let known = store.find(key).or_else(|| groups.known(store, &unseen));
+        match known {
+            Some(into) => store.merge(slot, into),
+            None => {
+                store.rekey(slot, seq.clone(), place);
+                groups.adopt(store, seq.view(), place, slot);
             }
         }
-        self.recent.retain(|known| *known != headers);
-        self.recent.push(headers);
-        if self.recent.len() > RECENT {
-            self.recent.remove(0);
-        }
+    }
+    store.refresh_traces();
+    recent.retain(|known| *known != headers);
+    recent.push(headers);
+    if recent.len() > RECENT {
+        recent.remove(0);
     }
 }
 
 /// The sequence that a template has under other headers, by its example line; `None` when it is the same, or cannot be told.
-fn moved(reader: &mut Reader, row: &store::Row, old: &Headers, new: &Headers) -> Option<(store::Seq, u64)> {
+fn moved(reader: &mut Reader, row: &Row, old: &Headers, new: &Headers) -> Option<(Seq, u64)> {
     let line = row.example.as_bytes();
-    let (_, atoms) = reader.read(line, old);
-    let before: Vec<u64> = atoms.atoms().to_vec();
-    let same = row.seq.atoms.len() == before.len()
-        && row.seq.atoms.iter().zip(&before).all(|(known, atom)| known == atom || *known == atoms::V);
-    if !same {
-        return None;
-    }
-    let (message, atoms) = reader.read(line, new);
-    let view = message.view(atoms);
+    let before: Vec<u64> = reader.whole(line, old).atoms.atoms().to_vec();
+    let known = row.seq.view();
+    let message = reader.whole(line, new);
+    let view = message.view();
     if *view.atoms == *before && row.place == message.place {
         return None;
     }
-    // The end of the message is the same under both; slots that had become variables are so still.
+    let same = known.atoms.len() == before.len()
+        && known.atoms.iter().zip(&before).all(|(known, atom)| known == atom || *known == atoms::V);
     let shift = before.len() as isize - view.atoms.len() as isize;
+    if !same {
+        // The example lost a secret. What the longer header takes is the beginning, whatever the rest was.
+        let shift = usize::try_from(shift).ok().filter(|shift| before.get(*shift..) == Some(view.atoms))?;
+        let (atoms, spans) = (known.atoms.get(shift..)?, known.spans.get(shift..)?);
+        return Some((Seq::of(atoms::View { atoms, spans, text: known.text }, |_| false), message.place));
+    }
+    // The end of the message is the same under both; slots that had become variables are so still.
     let wild = |i: usize| {
         let at = usize::try_from(i as isize + shift).ok();
-        at.is_some_and(|at| before.get(at) == view.atoms.get(i) && row.seq.atoms.get(at) == Some(&atoms::V))
+        at.is_some_and(|at| before.get(at) == view.atoms.get(i) && known.atoms.get(at) == Some(&atoms::V))
     };
-    Some((store::Seq::of(view, wild), message.place))
+    Some((Seq::of(view, wild), message.place))
 }

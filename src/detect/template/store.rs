@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::atoms::{Span, V, View, sequence_hash};
+use super::byte::{mix, word_hash};
+use super::snapshot::{Bytes, Stored, stored, stored_enum};
 use super::table::Table;
 use super::{Level, TemplateId};
 use crate::time::Nanos;
@@ -40,6 +42,8 @@ pub(super) struct Row {
     /// The stream that it was first seen in, as the miner counts streams.
     pub(super) stream: u32,
     pub(super) kind: RowKind,
+    /// Of a trace: the template of the event that it belongs to.
+    pub(super) head: u32,
 }
 
 /// How a template came about.
@@ -102,6 +106,10 @@ struct Cached {
     id: u32,
 }
 
+stored!(Seq { atoms, spans, text });
+stored!(Row { id, key, place, seq, example, count, first, last, levels, stream, kind, head });
+stored_enum!(RowKind[Message, Trace, Coarse]);
+
 /// What a template is made from, besides its sequence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin<'a> {
@@ -125,6 +133,7 @@ pub(super) struct Store {
     pending: VecDeque<(u32, u32)>,
     tombs: Table<u32>,
     hand: usize,
+    traces: usize,
 }
 
 impl Store {
@@ -141,6 +150,7 @@ impl Store {
             pending: VecDeque::new(),
             tombs: Table::new(TOMBSTONES),
             hand: 0,
+            traces: 0,
         }
     }
 
@@ -186,6 +196,25 @@ impl Store {
         id
     }
 
+    /// As [`Store::resolve`], but ends in a ring too, at the id itself.
+    fn resolve_from(&self, id: u32) -> u32 {
+        let mut at = id;
+        while let Some(parent) = self.parents.get(&at) {
+            at = *parent;
+            if at == id {
+                break;
+            }
+        }
+        at
+    }
+
+    /// The template of a hash, without taking note of it.
+    pub(super) fn peek(&self, hash: u64) -> Option<&Row> {
+        let entry = self.cache.get(hash as usize & (CACHE - 1)).filter(|entry| entry.hash == hash);
+        let slot = self.keys.get(&hash).copied().or_else(|| self.slot(entry?.id))?;
+        self.row(slot)
+    }
+
     /// The template that a line with this hash belongs to. One look in the cache; the second place is for what the cache
     /// has overwritten.
     #[inline]
@@ -225,7 +254,7 @@ impl Store {
         };
         let example = example(origin.line);
         let (first, last, stream) = (origin.ts, origin.ts, origin.stream);
-        let row = Row { id, key, place, seq, example, count: 0, first, last, levels: [0; 7], stream, kind };
+        let row = Row { id, key, place, seq, example, count: 0, first, last, levels: [0; 7], stream, kind, head: 0 };
         self.insert(row)
     }
 
@@ -287,6 +316,57 @@ impl Store {
         if self.pending.len() > MERGES {
             self.pending.pop_front();
         }
+        self.traces -= usize::from(gone.kind == RowKind::Trace).min(self.traces);
+        if self.traces > 0 && gone.kind != RowKind::Trace {
+            self.follow(gone.id, id);
+        }
+    }
+
+    /// The template of a trace below an event: what was thrown and the top frames.
+    pub(super) fn trace(&mut self, head: u32, seq: Seq, origin: Origin<'_>) -> u32 {
+        let place = trace_place(head);
+        if let Some(slot) = self.find(sequence_hash(&seq.atoms, place)) {
+            return slot;
+        }
+        let slot = self.add(seq, place, RowKind::Trace, origin);
+        self.traces += 1;
+        if let Some(row) = self.row_mut(slot) {
+            row.head = head;
+        }
+        slot
+    }
+
+    /// The texts of traces begin with that of their event, which may have changed.
+    pub(super) fn refresh_traces(&mut self) {
+        for slot in 0..self.rows.len() {
+            let trace = |row: &&Row| row.kind == RowKind::Trace;
+            let Some(row) = self.row(slot as u32).filter(trace) else { continue };
+            let Some(head) = self.by_id(row.head) else { continue };
+            let names = (0..row.seq.atoms.len()).map(|i| String::from_utf8_lossy(row.seq.view().word(i)).into_owned());
+            let seq = trace_seq(&head.seq.text, names);
+            if let Some(row) = self.row_mut(slot as u32) {
+                row.seq = seq;
+            }
+        }
+    }
+
+    /// Traces below an event that was merged belong to what it is part of now.
+    fn follow(&mut self, child: u32, into: u32) {
+        let place = trace_place(into);
+        let below = |row: &Row| row.kind == RowKind::Trace && row.head == child;
+        let slots: Vec<usize> = (0..self.rows.len())
+            .filter(|slot| self.rows.get(*slot).and_then(Option::as_ref).is_some_and(below))
+            .collect();
+        for slot in slots {
+            let slot = slot as u32;
+            let Some(row) = self.row_mut(slot) else { continue };
+            row.head = into;
+            let seq = row.seq.clone();
+            match self.find(sequence_hash(&seq.atoms, place)) {
+                Some(other) => self.merge(slot, other),
+                None => self.rekey(slot, seq, place),
+            }
+        }
     }
 
     /// The merges since the last call.
@@ -305,7 +385,13 @@ impl Store {
                 if self.keys.get(&row.key) == Some(&(self.hand as u32)) {
                     self.keys.remove(&row.key);
                 }
+                self.traces -= usize::from(row.kind == RowKind::Trace).min(self.traces);
                 *self.tombs.entry(row.key).0 = row.id;
+                if let Some(entry) = self.cache.get_mut(row.key as usize & (CACHE - 1))
+                    && entry.hash == row.key
+                {
+                    *entry = Cached::default();
+                }
             }
         }
     }
@@ -322,6 +408,83 @@ impl Store {
         }
         TemplateId(row.id)
     }
+}
+
+/// The sequence of a trace: what was thrown, and frames. The text of its event is shown before.
+pub(super) fn trace_seq(head: &str, names: impl Iterator<Item = String>) -> Seq {
+    let (mut atoms, mut spans, mut text) = (Vec::new(), Vec::new(), head.to_owned());
+    for (i, name) in names.enumerate() {
+        text.push_str(if i == 0 { " | " } else { " at " });
+        let start = text.len() as u32;
+        text.push_str(&name);
+        atoms.push(word_hash(name.as_bytes()));
+        spans.push((start, text.len() as u32));
+    }
+    Seq { atoms: atoms.into(), spans: spans.into(), text: text.into() }
+}
+
+/// What stands in for the code place in the hash of a trace's sequence.
+fn trace_place(head: u32) -> u64 {
+    mix(u64::from(head), 1 << 20)
+}
+
+impl Stored for Store {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.rows.put(out);
+        self.free.put(out);
+        // What the keys say need not be stored.
+        let known = |entry: &&Cached| entry.id != 0 && !self.keys.contains_key(&entry.hash);
+        let cache: Vec<(u64, u32)> = self.cache.iter().filter(known).map(|entry| (entry.hash, entry.id)).collect();
+        cache.put(out);
+        self.next.put(out);
+        let merged = self.merged.iter().filter_map(|child| Some((*child, *self.parents.get(child)?)));
+        merged.collect::<Vec<_>>().put(out);
+        self.pending.iter().copied().collect::<Vec<_>>().put(out);
+        self.tombs.put(out);
+        self.hand.put(out);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> Option<Self> {
+        let mut store = Self { rows: Vec::take(from)?, free: Vec::take(from)?, ..Self::new() };
+        let whole = |seq: &Seq| {
+            let inside = |(start, end): &Span| store_slice(&seq.text, *start, *end);
+            seq.atoms.len() == seq.spans.len() && seq.spans.iter().all(inside)
+        };
+        if !store.rows.iter().flatten().all(|row| whole(&row.seq)) {
+            return None;
+        }
+        for (slot, row) in store.rows.iter().enumerate() {
+            if let Some(row) = row {
+                store.keys.insert(row.key, slot as u32);
+                store.slots.insert(row.id, slot as u32);
+                store.traces += usize::from(row.kind == RowKind::Trace);
+            }
+        }
+        let empty = |slot: &u32| store.rows.get(*slot as usize).is_some_and(Option::is_none);
+        if !store.free.iter().all(empty) {
+            return None;
+        }
+        for (hash, id) in Vec::<(u64, u32)>::take(from)? {
+            let slot = store.slots.get(&id).copied().unwrap_or(u32::MAX);
+            *store.cache.get_mut(hash as usize & (CACHE - 1))? = Cached { hash, slot, id };
+        }
+        store.next = u32::take(from)?.max(1);
+        for (child, parent) in Vec::<(u32, u32)>::take(from)? {
+            // A child is merged once, and into what lives at the time: no rings.
+            if child == parent || store.parents.insert(child, parent).is_some() || store.resolve_from(child) == child {
+                return None;
+            }
+            store.merged.push_back(child);
+        }
+        store.pending = Vec::take(from)?.into();
+        store.tombs = Table::take(from)?;
+        store.hand = usize::take(from)?;
+        Some(store)
+    }
+}
+
+fn store_slice(text: &str, start: u32, end: u32) -> bool {
+    text.as_bytes().get(start as usize..end as usize).is_some()
 }
 
 /// Evidence of what the template is made from.

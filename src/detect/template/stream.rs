@@ -2,10 +2,14 @@
 //!
 //! What comes in: lines of the stream. What goes out: when to learn its header anew. What never happens here: a line kept.
 
+use super::Level;
 use super::header::{Headers, Learner};
+use super::snapshot::{Bytes, Stored};
+use super::trace::Trace;
 
 /// Lines after which the header is learnt the first times.
-const LEARN_AT: [u32; 3] = [20, 100, 500];
+const LEARN_AT: [u32; 6] = [10, 20, 40, 100, 200, MOST];
+const MOST: u32 = 500;
 /// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
 const AGAIN: u64 = 5_000;
 /// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
@@ -26,7 +30,14 @@ pub(super) struct Stream {
     pub(super) misfits: u32,
     /// Templates seen, by the last byte of their ids.
     pub(super) seen: [u64; 4],
+    /// Lines that made a template.
     pub(super) fresh: u64,
+    pub(super) trace: Trace,
+    /// A line began with a time or a level.
+    pub(super) timed: bool,
+    /// The last event: its template and level.
+    pub(super) event: u32,
+    pub(super) level: Level,
 }
 
 impl Stream {
@@ -36,9 +47,12 @@ impl Stream {
 
     /// Takes a line to learn from, if any are wanted. Returns the new headers when it is time for them and they differ.
     #[inline]
-    pub(super) fn learn(&mut self, line: &[u8]) -> Option<Headers> {
+    pub(super) fn learn(&mut self, line: &[u8], typical: bool) -> Option<Headers> {
         self.lines += 1;
-        if self.lines == AGAIN - u64::from(LEARN_AT[2]) && self.learner.is_none() {
+        if !typical {
+            return None;
+        }
+        if self.lines == AGAIN - u64::from(MOST) && self.learner.is_none() {
             self.learner = Some(Box::default());
         }
         let learner = self.learner.as_mut()?;
@@ -48,7 +62,7 @@ impl Stream {
             return None;
         }
         let first = self.lines < AGAIN / 2;
-        let ripe = lines >= LEARN_AT[2];
+        let ripe = lines >= MOST;
         let headers = if first || ripe { learner.headers() } else { return None };
         if ripe {
             self.learner = None;
@@ -76,3 +90,46 @@ impl Stream {
         }
     }
 }
+
+impl Stored for Stream {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.key, self.serial, self.used).put(out);
+        self.headers.put(out);
+        self.learner.put(out);
+        (self.lines, self.watched, self.misfits).put(out);
+        self.seen.put(out);
+        (self.fresh, self.event, self.level as u8).put(out);
+        self.timed.put(out);
+        self.trace.put(out);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> Option<Self> {
+        let (key, serial, used) = Stored::take(from)?;
+        let (headers, learner) = (Headers::take(from)?, Stored::take(from)?);
+        let (lines, watched, misfits) = Stored::take(from)?;
+        let seen = Stored::take(from)?;
+        let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
+        let level = LEVELS.get(usize::from(level)).copied()?;
+        let (timed, trace) = Stored::take(from)?;
+        Some(Self {
+            key,
+            serial,
+            used,
+            headers,
+            learner,
+            lines,
+            watched,
+            misfits,
+            seen,
+            fresh,
+            trace,
+            timed,
+            event,
+            level,
+        })
+    }
+}
+
+/// All levels, in their order.
+pub(super) const LEVELS: [Level; 7] =
+    [Level::Unknown, Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];

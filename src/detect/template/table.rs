@@ -6,6 +6,8 @@
 
 use rustc_hash::FxHashMap;
 
+use super::snapshot::{Bytes, Stored};
+
 /// At most `capacity` rows.
 #[derive(Clone, Debug)]
 pub(super) struct Table<T> {
@@ -62,22 +64,6 @@ impl<T: Default> Table<T> {
         Some(std::mem::take(&mut row.value))
     }
 
-    /// All rows, for a snapshot: key, whether used, value; and the hand.
-    pub(super) fn rows(&self) -> (usize, impl Iterator<Item = (u64, bool, &T)>) {
-        (self.hand, self.rows.iter().map(|row| (row.key, row.used, &row.value)))
-    }
-
-    /// The table that a snapshot was made of; rows over the capacity are left out.
-    pub(super) fn restore(capacity: usize, hand: usize, rows: impl Iterator<Item = (u64, bool, T)>) -> Self {
-        let mut table = Self::new(capacity);
-        for (key, used, value) in rows.take(table.capacity) {
-            table.index.insert(key, table.rows.len() as u32);
-            table.rows.push(Row { key, used, value });
-        }
-        table.hand = if hand < table.rows.len() { hand } else { 0 };
-        table
-    }
-
     fn insert(&mut self, key: u64) -> (usize, Option<T>) {
         if self.rows.len() < self.capacity {
             self.index.insert(key, self.rows.len() as u32);
@@ -104,6 +90,35 @@ impl<T: Default> Table<T> {
             }
         }
         None
+    }
+}
+
+impl<T: Stored + Default> Stored for Table<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.capacity.put(out);
+        self.hand.put(out);
+        self.evicted.put(out);
+        self.rows.len().put(out);
+        for row in &self.rows {
+            row.key.put(out);
+            row.used.put(out);
+            row.value.put(out);
+        }
+    }
+
+    fn take(from: &mut Bytes<'_>) -> Option<Self> {
+        let mut table = Self::new(usize::take(from)?);
+        (table.hand, table.evicted) = (usize::take(from)?, u64::take(from)?);
+        let length = usize::take(from)?.min(table.capacity);
+        for at in 0..length {
+            let row = Row { key: u64::take(from)?, used: bool::take(from)?, value: T::take(from)? };
+            table.index.insert(row.key, at as u32);
+            table.rows.push(row);
+        }
+        if table.hand >= length {
+            table.hand = 0;
+        }
+        Some(table)
     }
 }
 

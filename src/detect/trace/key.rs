@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// Identifiers are looked for in the head of a line only.
 const HEAD: usize = 400;
@@ -24,7 +25,7 @@ const MAX_SLOTS: usize = 64;
 const MAX_MARKERS: usize = 4;
 
 /// What a value looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Shape {
     Number,
     Uuid,
@@ -52,17 +53,44 @@ impl Candidate<'_> {
 }
 
 /// Finds the session key of lines, once it knows where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFinder {
+    /// Begins anew after a restart: it holds much, and is soon where it was.
+    #[serde(skip, default = "anew")]
     search: Option<Box<Search>>,
     slot: Option<Slot>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "StoredSlot", into = "StoredSlot")]
 struct Slot {
     name: String,
     shape: Shape,
     markers: Vec<(String, Finder<'static>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSlot {
+    name: String,
+    shape: Shape,
+    markers: Vec<String>,
+}
+
+impl From<Slot> for StoredSlot {
+    fn from(slot: Slot) -> Self {
+        let markers = slot.markers.into_iter().map(|(text, _)| text).collect();
+        Self { name: slot.name, shape: slot.shape, markers }
+    }
+}
+
+impl From<StoredSlot> for Slot {
+    fn from(stored: StoredSlot) -> Self {
+        let finder = |text: String| {
+            let finder = Finder::new(text.as_str()).into_owned();
+            (text, finder)
+        };
+        Self { name: stored.name, shape: stored.shape, markers: stored.markers.into_iter().map(finder).collect() }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -84,9 +112,13 @@ struct Seen {
     templates: u64,
 }
 
+fn anew() -> Option<Box<Search>> {
+    Some(Box::default())
+}
+
 impl Default for KeyFinder {
     fn default() -> Self {
-        Self { search: Some(Box::default()), slot: None }
+        Self { search: anew(), slot: None }
     }
 }
 
@@ -198,8 +230,8 @@ impl Search {
         markers.truncate(MAX_MARKERS);
         let name = markers.first().map_or("id", |(text, _)| text.trim_matches([' ', ':', '=', '"', '\'', '\\', '(']));
         let name = name.trim_end_matches(['"', '=', ':', ' ', '\\']).to_owned();
-        let markers = markers.iter().map(|(text, _)| ((*text).clone(), Finder::new(text.as_str()).into_owned()));
-        Some(Slot { name, shape: *shape, markers: markers.collect() })
+        let markers = markers.into_iter().map(|(text, _)| text.clone()).collect();
+        Some(StoredSlot { name, shape: *shape, markers }.into())
     }
 }
 

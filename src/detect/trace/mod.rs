@@ -7,18 +7,21 @@
 
 pub mod key;
 pub mod open;
+mod past;
 pub mod tally;
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use key::KeyFinder;
 use open::OpenSessions;
-use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted, span_end};
+use past::Past;
+use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
 
 use super::tail::upper_tail;
-use crate::time::Nanos;
+use crate::time::{HOUR, Nanos};
 
 /// Windows that deviations are added up over.
 pub const SCALES: [usize; 4] = [1, 3, 6, 36];
@@ -34,7 +37,7 @@ const FAR: f64 = 0.02;
 const MOST: f32 = 20_000.0;
 
 /// What is different about sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A line that sessions of this type seldom have.
     Present(Unit),
@@ -65,24 +68,40 @@ pub struct Deviation {
     pub surprise: f64,
     /// Windows in a row, this one the last.
     pub windows: usize,
+    /// The bucket that durations are beyond, where they are slow.
+    pub limit: Option<usize>,
 }
 
 /// The sessions of a watch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Trace {
     keys: KeyFinder,
     open: OpenSessions,
-    now: Tally,
     recent: VecDeque<Tally>,
     model: Tally,
+    /// The greatest surprise of each recent window.
+    peaks: VecDeque<f64>,
+    past: Past,
+    /// What was wrong lately: first and last window.
+    wrong: Vec<(Kind, u64, u64)>,
+    /// Windows so far, and in a day.
+    windows: u64,
+    day: u64,
 }
 
 impl Trace {
-    /// Counts an event; true when it belongs to a session.
-    pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> bool {
-        let Some(key) = self.keys.key(line, unit.into()) else { return false };
-        self.open.add(key, ts, group, unit);
-        true
+    /// Nothing known yet; `window` is the length of a window.
+    #[must_use]
+    pub fn new(window: Nanos) -> Self {
+        Self { day: u64::try_from(24 * HOUR / window.max(1)).unwrap_or(1), ..Self::default() }
+    }
+
+    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it.
+    pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> Option<bool> {
+        let key = self.keys.key(line, unit.into())?;
+        let root = self.open.add(key, ts, group, unit);
+        let model = self.model.types.get(&root).filter(|model| model.sessions >= ENOUGH);
+        Some(model.is_some_and(|model| present(model, unit) >= RARE * f64::from(model.sessions)))
     }
 
     /// How people would call the session key.
@@ -91,36 +110,70 @@ impl Trace {
         self.keys.name()
     }
 
-    /// Ends a window: the sessions that are over by now are judged together with those of the windows before.
-    pub fn close(&mut self, end: Nanos) -> Vec<Deviation> {
-        let mut now = std::mem::take(&mut self.now);
+    /// Ends a window: the sessions that are over by now are judged together with those of the windows before. `bad` says
+    /// of a unit whether its level is warn or worse: only such lines are told when they are where they never were.
+    pub fn close(&mut self, end: Nanos, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
+        let mut now = Tally::default();
         self.open.close(end, |session| now.add(session));
         self.recent.push_back(now);
-        let found = self.judge();
-        if self.recent.len() >= RECENT {
-            if let Some(oldest) = self.recent.pop_front() {
-                self.model.merge(&oldest);
-                self.model.types.values_mut().filter(|one| one.sessions > MOST).for_each(TypeTally::halve);
-            }
+        self.windows += 1;
+        let found = self.judge(bad);
+        if self.recent.len() > RECENT {
+            self.forget_oldest();
         }
         found
     }
 
-    /// Takes what is wrong out of the sessions to be learnt.
-    pub fn refuse(&mut self, kind: Kind) {
-        for tally in &mut self.recent {
-            for one in tally.types.values_mut() {
-                match kind {
-                    Kind::Present(unit) | Kind::Many(unit) | Kind::Few(unit) => drop(one.units.remove(&unit)),
-                    Kind::Absent(_) => {}
-                    Kind::Slow(group) => drop(one.spans.remove(&group)),
-                    Kind::Order(from, to) => drop(one.steps.remove(&(from, to))),
-                }
+    /// The oldest of the recent windows is learnt, but for what was wrong since it was new.
+    fn forget_oldest(&mut self) {
+        let Some(mut oldest) = self.recent.pop_front() else { return };
+        let then = self.windows - RECENT as u64;
+        self.wrong.retain(|(_, _, last)| *last >= then);
+        // What goes along with something wrong, or goes before it, is not ordinary.
+        if let Some(peak) = self.peaks.pop_front().filter(|_| self.wrong.is_empty()) {
+            self.past.add(peak);
+        }
+        for (kind, first, last) in &self.wrong {
+            // What has been so for a day is how it is now.
+            if last - first < self.day {
+                oldest.correct(*kind, &self.model);
+            }
+        }
+        self.model.merge(&oldest);
+        self.model.types.values_mut().filter(|one| one.sessions > MOST).for_each(TypeTally::halve);
+    }
+
+    /// Takes in what was found in a window: what is wrong (`true`) is not learnt, the rest says how the past scatters.
+    pub fn learn(&mut self, found: &[(Deviation, bool)]) {
+        let most = found.iter().map(|(deviation, _)| deviation.surprise).fold(0.0, f64::max);
+        self.peaks.push_back(most);
+        for (deviation, _) in found.iter().filter(|(_, wrong)| *wrong) {
+            match self.wrong.iter_mut().find(|(kind, ..)| *kind == deviation.kind) {
+                Some((_, _, last)) => *last = self.windows,
+                None => self.wrong.push((deviation.kind, self.windows, self.windows)),
             }
         }
     }
 
-    fn judge(&self) -> Vec<Deviation> {
+    /// What the past says of a deviation: how surprising a window with it is, in nats.
+    #[must_use]
+    pub fn surprise(&self, deviation: &Deviation) -> f64 {
+        self.past.surprise(deviation.surprise)
+    }
+
+    /// Forgets the open sessions: lines before `start` were not read.
+    pub fn jump(&mut self, start: Nanos) {
+        self.open.jump(start);
+    }
+
+    /// A template became part of another, and its unit with it.
+    pub fn rename(&mut self, from: Unit, into: Unit) {
+        self.open.rename(from, into);
+        self.model.rename(from, into);
+        self.recent.iter_mut().for_each(|tally| tally.rename(from, into));
+    }
+
+    fn judge(&self, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
         let Some(now) = self.recent.back() else { return Vec::new() };
         let mut kinds: Vec<Kind> = Vec::new();
         for (root, tally) in sorted(&now.types) {
@@ -128,6 +181,7 @@ impl Trace {
                 deviations(model, tally, &mut kinds);
             }
         }
+        kinds.retain(|kind| !matches!(kind, Kind::Present(unit) if !bad(*unit)));
         kinds.sort_unstable();
         kinds.dedup();
         kinds.into_iter().filter_map(|kind| self.weigh(kind)).collect()
@@ -146,7 +200,7 @@ impl Trace {
                 sum.1 += limit.count(one, kind);
             }
             if SCALES.contains(&(at + 1)) || at + 1 == self.recent.len() {
-                let one = self.surprise(kind, &sums, at + 1);
+                let one = self.over(kind, &sums, at + 1);
                 if best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
                     best = Some(one);
                 }
@@ -155,11 +209,15 @@ impl Trace {
         best
     }
 
-    fn surprise(&self, kind: Kind, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
+    fn over(&self, kind: Kind, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
         let (mut seen, mut sessions, mut expected, mut spread) = (0.0, 0.0, 0.0, 0.0);
+        let mut bucket = None;
         for (root, (count, found)) in sorted(sums) {
             let Some(model) = self.model.types.get(root) else { continue };
             let Some(limit) = Limit::of(model, kind) else { continue };
+            if matches!(kind, Kind::Slow(_)) {
+                bucket = bucket.max(Some(limit.0));
+            }
             let past = f64::from(model.sessions);
             let size = limit.count(model, kind) + 0.5;
             seen += found;
@@ -170,7 +228,7 @@ impl Trace {
         // A gamma law for the rate and a Poisson law for the count: negative binomial.
         let fano = 1.0 + spread / expected.max(1e-12);
         let surprise = if seen > expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-        Deviation { kind, seen, sessions, expected, surprise, windows }
+        Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket }
     }
 }
 
@@ -204,7 +262,9 @@ impl Limit {
                 let at = last(counts, FAR * total) + 1;
                 Some(Self(at)).filter(|_| at < SPANS && total > f64::from(ENOUGH))
             }
-            Kind::Order(..) => Some(Self(0)).filter(|_| rare(step(model, kind))),
+            // A line that is new brings new orders along; only known lines in another order say something.
+            Kind::Order(from, to) => Some(Self(0))
+                .filter(|_| rare(step(model, kind)) && !rare(present(model, from)) && !rare(present(model, to))),
         }
     }
 
@@ -274,11 +334,4 @@ fn first(counts: &[f32], more: f64) -> usize {
         sum > more
     });
     at.unwrap_or_default()
-}
-
-/// The longest duration that is not far out, in seconds.
-#[must_use]
-pub fn usual_span(model: &Tally, group: u32) -> f64 {
-    let limits = model.types.values().filter_map(|one| Limit::of(one, Kind::Slow(group)));
-    limits.map(|limit| span_end(limit.0)).fold(0.0, f64::max)
 }

@@ -4,6 +4,7 @@
 //! like ever are. Bounded: sessions, and the parts of one.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::tally::Unit;
 use crate::time::{Nanos, SECOND};
@@ -22,7 +23,7 @@ const ENOUGH: u64 = 1_000;
 const GAPS: usize = 48;
 
 /// One session: a request, a block, a job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
     first: Nanos,
     last: Nanos,
@@ -32,7 +33,7 @@ pub struct Session {
 }
 
 /// What a session did in one group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Part {
     group: u32,
     first: Nanos,
@@ -92,10 +93,12 @@ impl Session {
 }
 
 /// All open sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenSessions {
+    #[serde(with = "super::tally::pairs")]
     open: FxHashMap<u64, Session>,
-    gaps: [u64; GAPS],
+    /// Gaps inside of sessions, by length.
+    gaps: Vec<u64>,
     known: u64,
     /// Sessions that begin earlier may have begun before reading did.
     whole_from: Option<Nanos>,
@@ -103,22 +106,25 @@ pub struct OpenSessions {
 
 impl Default for OpenSessions {
     fn default() -> Self {
-        Self { open: FxHashMap::default(), gaps: [0; GAPS], known: 0, whole_from: None }
+        Self { open: FxHashMap::default(), gaps: vec![0; GAPS], known: 0, whole_from: None }
     }
 }
 
 impl OpenSessions {
-    /// Counts a line of a session.
-    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) {
+    /// Counts a line of a session, and says what the session began with.
+    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) -> Unit {
         self.whole_from.get_or_insert(ts.saturating_add(FIRST_QUIET));
         let session = self.open.entry(key).or_insert_with(|| Session::new(ts));
         if !session.counts.is_empty() {
             let millis = (ts - session.last).max(0) as f64 / 1e6;
             let bucket = if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(GAPS - 1) };
-            self.gaps[bucket] += 1;
+            if let Some(count) = self.gaps.get_mut(bucket) {
+                *count += 1;
+            }
             self.known += 1;
         }
         session.add(ts, group, unit);
+        session.root()
     }
 
     /// How long a session has to be quiet to be over: four times what all but one in a thousand gaps are below.
@@ -135,6 +141,29 @@ impl OpenSessions {
         });
         let millis = longest.map_or(0.0, |(bucket, _)| (bucket as f64 / 2.0).exp2());
         ((4.0 * millis * 1e6) as Nanos).clamp(2 * SECOND, LONGEST_QUIET)
+    }
+
+    /// Forgets all that is open: lines before `start` were not read.
+    pub(super) fn jump(&mut self, start: Nanos) {
+        self.open.clear();
+        self.whole_from = Some(start.saturating_add(self.quiet()));
+    }
+
+    /// Counts one unit as another from now on.
+    pub(super) fn rename(&mut self, from: Unit, into: Unit) {
+        let moved = |unit: &mut Unit| {
+            if *unit == from {
+                *unit = into;
+            }
+        };
+        for session in self.open.values_mut() {
+            session.counts.iter_mut().for_each(|(unit, _)| moved(unit));
+            session.spans.iter_mut().for_each(|part| moved(&mut part.unit));
+            session.steps.iter_mut().for_each(|(one, two)| {
+                moved(one);
+                moved(two);
+            });
+        }
     }
 
     /// Takes out all sessions that are over at `now`, and hands on those that were seen from their start.

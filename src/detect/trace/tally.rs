@@ -4,7 +4,9 @@
 //! matter. Everything is bounded: types, and per type units and steps.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
+use super::Kind;
 use super::open::Session;
 
 /// A line of one group with one template: the letters that sessions are spelt with.
@@ -19,22 +21,26 @@ const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 
 /// Sessions of one type.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TypeTally {
     /// Sessions.
     pub sessions: f32,
     /// By unit: sessions that have it so often.
+    #[serde(with = "buckets")]
     pub units: FxHashMap<Unit, [f32; COUNTS]>,
     /// By group: sessions that spent so long in it.
+    #[serde(with = "buckets")]
     pub spans: FxHashMap<u32, [f32; SPANS]>,
     /// Sessions in which the second follows the first in the same group.
+    #[serde(with = "pairs")]
     pub steps: FxHashMap<(Unit, Unit), f32>,
 }
 
 /// Sessions by type: the unit that they begin with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// By first unit.
+    #[serde(with = "pairs")]
     pub types: FxHashMap<Unit, TypeTally>,
 }
 
@@ -74,6 +80,49 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Makes what is wrong look as usual, so that it is not learnt.
+    pub(super) fn correct(&mut self, kind: Kind, model: &Self) {
+        for (root, one) in &mut self.types {
+            let usual = model.types.get(root);
+            match kind {
+                Kind::Present(unit) => drop(one.units.remove(&unit)),
+                Kind::Absent(unit) | Kind::Many(unit) | Kind::Few(unit) => {
+                    let Some((counts, model)) = usual.and_then(|model| Some((model.units.get(&unit)?, model))) else {
+                        continue;
+                    };
+                    let part = one.sessions / model.sessions.max(1.0);
+                    one.units.insert(unit, counts.map(|count| count * part));
+                }
+                Kind::Slow(group) => drop(one.spans.remove(&group)),
+                Kind::Order(from, to) => drop(one.steps.remove(&(from, to))),
+            }
+        }
+    }
+
+    /// Counts one unit as another from now on.
+    pub(super) fn rename(&mut self, from: Unit, into: Unit) {
+        for one in self.types.values_mut() {
+            if let Some(counts) = one.units.remove(&from) {
+                let to = one.units.entry(into).or_default();
+                to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+            }
+            let moved = |unit: Unit| if unit == from { into } else { unit };
+            let steps: Vec<((Unit, Unit), f32)> =
+                sorted(&one.steps).into_iter().map(|(step, count)| (*step, *count)).collect();
+            if steps.iter().any(|((a, b), _)| *a == from || *b == from) {
+                one.steps.clear();
+                for ((a, b), count) in steps {
+                    *one.steps.entry((moved(a), moved(b))).or_default() += count;
+                }
+            }
+        }
+        if let Some(tally) = self.types.remove(&from) {
+            self.types.entry(into).or_default().merge(&tally);
+        }
+    }
+}
+
 impl TypeTally {
     fn merge(&mut self, other: &Self) {
         self.sessions += other.sessions;
@@ -109,6 +158,7 @@ impl TypeTally {
 }
 
 /// The entries of a map in the order of its keys: where the order shows in the result.
+#[must_use]
 pub fn sorted<K: Ord, V>(map: &FxHashMap<K, V>) -> Vec<(&K, &V)> {
     let mut all: Vec<(&K, &V)> = map.iter().collect();
     all.sort_unstable_by(|one, two| one.0.cmp(two.0));
@@ -133,4 +183,61 @@ pub fn span_bucket(nanos: i64) -> usize {
 #[must_use]
 pub fn span_end(bucket: usize) -> f64 {
     (bucket as f64 / 2.0).exp2() / 1000.0
+}
+
+/// A map as a list of pairs in the order of its keys.
+pub(super) mod pairs {
+    use std::hash::Hash;
+
+    use rustc_hash::FxHashMap;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<K: Ord + Serialize, V: Serialize, S: Serializer>(
+        map: &FxHashMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(super::sorted(map))
+    }
+
+    pub(in super::super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<FxHashMap<K, V>, D::Error>
+    where
+        K: Eq + Hash + Deserialize<'de>,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+/// A map to buckets as pairs of a key and the buckets that are not empty.
+mod buckets {
+    use rustc_hash::FxHashMap;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<const N: usize, S: Serializer>(
+        map: &FxHashMap<u32, [f32; N]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(super::sorted(map).into_iter().map(|(key, counts)| {
+            let full: Vec<(usize, f32)> =
+                counts.iter().copied().enumerate().filter(|(_, count)| *count > 0.0).collect();
+            (key, full)
+        }))
+    }
+
+    pub(super) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<FxHashMap<u32, [f32; N]>, D::Error> {
+        let pairs = Vec::<(u32, Vec<(usize, f32)>)>::deserialize(deserializer)?;
+        let full = |(key, counts): (u32, Vec<(usize, f32)>)| {
+            let mut all = [0.0; N];
+            for (at, count) in counts {
+                if let Some(to) = all.get_mut(at) {
+                    *to = count;
+                }
+            }
+            (key, all)
+        };
+        Ok(pairs.into_iter().map(full).collect())
+    }
 }

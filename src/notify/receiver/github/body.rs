@@ -130,7 +130,9 @@ fn sentence(said: &Message) -> String {
 
 fn why(said: &Message) -> Option<String> {
     let row = |reason: &crate::notify::render::Reason| {
-        vec![reason.what.to_owned(), reason.seen.clone(), reason.expected.clone(), reason.share.clone()]
+        let line = reason.line.as_deref().map(|line| format!(": {}", escape::markdown(line, LINE)));
+        let what = format!("{}{}", reason.what, line.unwrap_or_default());
+        vec![what, reason.seen.clone(), reason.expected.clone(), reason.share.clone()]
     };
     (!said.why.is_empty()).then(|| {
         let rows = said.why.iter().map(row);

@@ -113,7 +113,7 @@ fn rows(said: &Message) -> Vec<(&'static str, String)> {
     for (index, reason) in said.told().into_iter().take(REASONS).enumerate() {
         rows.push((
             if index == 0 { "Why" } else { "and" },
-            format!("{} ({} of the score)", reason.words(), reason.share),
+            format!("{} ({} of the score)", escape::mrkdwn(&reason.words(), DETAIL), reason.share),
         ));
     }
     rows.extend(said.detail.as_deref().map(|detail| ("Why", escape::mrkdwn(detail, DETAIL))));
@@ -163,6 +163,7 @@ fn within(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::lifecycle::WITHDRAWN;
     use crate::notify::fixture;
     use proptest::prelude::*;
 
@@ -245,6 +246,29 @@ mod tests {
 
     #[test]
     fn resolved() {
+        let mut withdrawn = fixture::resolved();
+        withdrawn.incident.detail = Some(format!("{WITHDRAWN}the watch was taken out of the settings"));
+        insta::assert_snapshot!(show(withdrawn), @"
+        🟢 RESOLVED cart: more errors than usual
+        ---
+        *When* 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows
+        *End* the watch was taken out of the settings
+        *Worst* errors 48, expected 0 to 3
+        ---
+        <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
+        ---
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        =====
+        🟢 RESOLVED cart: more errors than usual
+        When: 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows
+        End: the watch was taken out of the settings
+        Worst: errors 48, expected 0 to 3
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Runbook: https://wiki.example.com/cart?a=1&b=2
+        Owner: team-shop
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        ");
         insta::assert_snapshot!(show(fixture::resolved()), @r"
         🟢 RESOLVED cart: more errors than usual
         ---

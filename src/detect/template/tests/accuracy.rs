@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Level, Limits, Miner, TemplateId};
+use super::super::{Level, Limits, Miner, TemplateId};
 
 /// The folder of labelled data, where there is one.
 fn shared() -> Option<PathBuf> {

@@ -1,0 +1,441 @@
+//! Tests of `load`.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::detect::config::WindowSpec;
+use crate::time::Span;
+
+/// What a file and an environment give; `{dir}` in the outcome is the folder of the file.
+fn load(yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sigyn.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Loader::new(Some(file), env)
+        .load()
+        .map_err(|mistakes| mistakes.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+fn wrong(yaml: &str, env: &[(&str, &str)]) -> String {
+    load(yaml, env).unwrap_err()
+}
+
+#[test]
+fn the_simple_detector_takes_windows_of_lines_unless_told_otherwise() {
+    for (yaml, env, window) in [
+        ("detect: {preset: classic}", vec![], "20 lines"),
+        ("detect: {preset: classic, window: 1m}", vec![], "1m"),
+        ("detect: {preset: classic}", vec![("WINDOW_SIZE", "50")], "50 lines"),
+        ("{}", vec![], "1m"),
+    ] {
+        assert_eq!(load(yaml, &env).unwrap().settings.detect.window.to_string(), window, "{yaml}");
+    }
+}
+
+#[test]
+fn the_built_in_file_says_what_the_defaults_say() {
+    let settings = load(super::super::DEFAULTS, &[]).unwrap().settings;
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_built_in_file_names_every_key_and_its_examples_are_right() {
+    for key in known_keys() {
+        let name = key.rsplit('.').next().unwrap();
+        let named = |line: &str| line.trim_start().trim_start_matches('#').starts_with(&format!("{name}:"));
+        assert!(super::super::DEFAULTS.lines().any(named), "{key} is not in config/sigyn.yaml");
+    }
+    // A setting that is commented out has no blank behind its `#`; the lines of a list have two or more.
+    let examples: Vec<String> = super::super::DEFAULTS
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .filter(|line| *line != "watches: []")
+        .map(|line| match line.trim_start().strip_prefix('#') {
+            Some(rest) if rest.starts_with("  ") || !rest.starts_with(' ') => line.replacen('#', "", 1),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let text = wrong(&examples.join("\n"), &[]);
+    assert!(!text.contains("no such key") && !text.contains("expected"), "{text}");
+    assert!(text.contains("both password and password_file are set"), "{text}");
+}
+
+#[test]
+fn an_empty_file_and_empty_sections_are_the_defaults() {
+    for yaml in ["", "# nothing\n", "---\n", "loki:\nnotify:\n  slack:\n  external_labels:\nwatches:\n", "{}"] {
+        assert_eq!(load(yaml, &[]).unwrap().settings, Settings::default(), "{yaml:?}");
+    }
+}
+
+#[test]
+fn layers_win_in_their_order() {
+    let yaml = "loki: {url: 'http://file', org_id: file}\ncollect: {interval: 1m}";
+    let check = |env: &[(&str, &str)], url: &str| assert_eq!(load(yaml, env).unwrap().settings.loki.url, url);
+    check(&[], "http://file");
+    check(&[("LOKI_URL", "http://plain")], "http://plain");
+    check(&[("LOKI_URL", "http://plain"), ("SIGYN__LOKI__URL", "http://own")], "http://own");
+    check(&[("sigyn__loki__url", "http://lower")], "http://lower");
+    check(&[("LOKI_URL", ""), ("SIGYN__LOKI__URL", "  ")], "http://file");
+    check(&[("SIGYN__LOKI", r#"{"url": "http://json"}"#)], "http://json");
+    let both = load(yaml, &[("SIGYN__LOKI__URL", "http://own")]).unwrap().settings;
+    assert_eq!((both.loki.org_id.as_deref(), both.collect.interval), (Some("file"), Span::minutes(1)));
+}
+
+#[test]
+fn a_secret_of_a_stronger_layer_replaces_the_file_of_a_weaker_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token").display().to_string();
+    std::fs::write(&file, "t").unwrap();
+    let yaml = format!("notify: {{github: {{token_file: '{file}', repo: a/b}}}}");
+    let github = |yaml: &str, env: &[(&str, &str)]| {
+        let github = load(yaml, env).unwrap().settings.notify.github;
+        (github.token.is_some(), github.token_file.is_some())
+    };
+    assert_eq!(github(&yaml, &[]), (false, true));
+    assert_eq!(github(&yaml, &[("GITHUB_TOKEN", "t")]), (true, false));
+    let env = [("GITHUB_TOKEN", "t"), ("SIGYN__NOTIFY__GITHUB__TOKEN_FILE", file.as_str())];
+    assert_eq!(github("", &env), (false, true));
+    let both = wrong(&yaml.replace("repo", "token: t, repo"), &[]);
+    assert!(both.contains("notify.github.token: both token and token_file are set; keep one"), "{both}");
+}
+
+#[test]
+fn plain_names_have_their_units() {
+    let set = |name, value| load("", &[(name, value)]).unwrap().settings;
+    for (text, window) in [("20", "20 lines"), ("1m", "1m"), ("20 lines step 5", "20 lines step 5")] {
+        assert_eq!(set("WINDOW_SIZE", text).detect.window, window.parse::<WindowSpec>().unwrap());
+    }
+    for (text, seconds) in [("15", 15), ("2m", 120)] {
+        assert_eq!(set("POLL_INTERVAL", text).collect.interval, Span::seconds(seconds));
+    }
+    for (text, minutes) in [("90", 90), ("6h", 360)] {
+        assert_eq!(set("LOOKBACK_MINUTES", text).collect.learn_lookback, Span::minutes(minutes));
+    }
+    assert_eq!(set("SLACK_WEBHOOK_URL", "https://x").notify.slack.webhook_url.unwrap().expose(), "https://x");
+    let env = [("GITHUB_TOKEN", "t"), ("GITHUB_REPO", "a/b"), ("GITHUB_API_URL", "https://ghe/api/v3")];
+    let github = load("", &env).unwrap().settings.notify.github;
+    assert_eq!((github.repo.as_deref(), github.api_url.as_str()), (Some("a/b"), "https://ghe/api/v3"));
+    assert_eq!(github.token.unwrap().expose(), "t");
+}
+
+#[test]
+fn each_field_gets_what_it_asks_for() {
+    let env = [
+        ("SIGYN__LOKI__USERNAME", "007"),
+        ("SIGYN__LOKI__PASSWORD", "12345"),
+        ("SIGYN__LOKI__GZIP", "true"),
+        ("SIGYN__DETECT__SEED", "7"),
+        ("SIGYN__DETECT__FALSE_ALERTS_PER_DAY", "2"),
+        ("SIGYN__NOTIFY__GITHUB__LABELS", "a, b"),
+        ("SIGYN__NOTIFY__EXTERNAL_LABELS__CLUSTER", "1"),
+        ("SIGYN__WATCHES", r#"[{"name": "x", "query": "{a=\"b\"}", "group_by": ["app"]}]"#),
+    ];
+    let settings = load("", &env).unwrap().settings;
+    assert_eq!(settings.loki.username.as_deref(), Some("007"));
+    assert_eq!(settings.loki.password.unwrap().expose(), "12345");
+    assert!(settings.loki.gzip);
+    assert_eq!((settings.detect.seed, settings.detect.false_alerts_per_day), (7, 2.0));
+    assert_eq!(settings.notify.github.labels, ["a", "b"]);
+    assert_eq!(settings.notify.external_labels.get("cluster"), Some("1"));
+    assert_eq!(settings.watches[0].group_by, ["app"]);
+    let json = load("", &[("SIGYN__NOTIFY__GITHUB__LABELS", r#"["a,b ", "c"]"#)]);
+    insta::assert_snapshot!(json.unwrap_err(), @"
+        1 mistake in the settings:
+          SIGYN__NOTIFY__GITHUB__LABELS: notify.github.labels[0]: must be 1 to 50 characters without commas
+        ");
+    let yaml = "loki: {username: 007, password: 1.50}\nnotify: {external_labels: {_1: true}}";
+    let settings = load(yaml, &[]).unwrap().settings;
+    assert_eq!(settings.loki.username.as_deref(), Some("007"));
+    assert_eq!(settings.loki.password.unwrap().expose(), "1.50");
+    assert_eq!(settings.notify.external_labels.get("_1"), Some("true"));
+}
+
+#[test]
+fn a_bad_value() {
+    insta::assert_snapshot!(wrong("collect:\n  interval: soon\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:2:13: collect.interval: `soon` is no duration; write it like 30s, 5m, 1h30m or 7d
+        ");
+}
+
+#[test]
+fn an_unknown_key() {
+    insta::assert_snapshot!(wrong("loki:\n  timout: 3s\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:2:3: loki.timout: no such key; did you mean `timeout`?
+        ");
+    insta::assert_snapshot!(wrong("slack:\n  webhook_url: https://secret\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:1:1: slack: no such key here; did you mean `notify.slack`?
+        ");
+    insta::assert_snapshot!(wrong("loki:\n  interval: 1m\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:2:3: loki.interval: no such key here; did you mean `collect.interval` or `notify.heartbeat.interval`?
+        ");
+    insta::assert_snapshot!(wrong("zzz: 1\na.b: 2\n\"watches[99999999999]\": 3\n", &[]), @"
+        3 mistakes in the settings:
+          sigyn.yaml:1:1: zzz: no such key; known here: loki, watches, collect, detect, incident, notify, remediate, store, http, telemetry
+          sigyn.yaml:2:1: a.b: no such key
+          sigyn.yaml:3:1: (not shown): no such key
+        ");
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let yaml = r#"
+loki:
+  url: loki:3100
+  username: me
+  gzip: maybe
+collect:
+  eval_delay: 7h
+  limit: many
+  audit_every: -1
+watches:
+  - name: a
+    query: sum(rate({a="b"}[1m]))
+    window: 1 rows
+  - just text
+  - name: a
+    qury: '{app="x"}'
+    labels: {no-label: 1}
+detect:
+  preset: clasic
+  warm_up: 10000
+incident: 5
+http:
+  listen: 9477
+notify:
+  github: {repo: shop}
+telemetry: [info]
+"#;
+    insta::assert_snapshot!(wrong(yaml, &[("SIGYN__DETECT__KIND", "tree")]), @r#"
+        20 mistakes in the settings:
+          sigyn.yaml:3:8: loki.url: `loki:` is not http or https; write it like http://loki:3100
+          sigyn.yaml:4:13: loki.username: needs password or password_file
+          sigyn.yaml:5:9: loki.gzip: expected true or false, found a text
+          sigyn.yaml:7:15: collect.eval_delay: must be shorter than collect.max_lag (6h), or nothing is ever read
+          sigyn.yaml:8:10: collect.limit: expected a whole number from 0 to 4294967295, found a text
+          sigyn.yaml:9:16: collect.audit_every: expected a whole number from 0 to 4294967295, found -1
+          sigyn.yaml:12:12: watches[0].query: must be a LogQL selector with optional line filters, such as `{app="cart"} != "healthz"`; metric queries are made by sigyn itself
+          sigyn.yaml:13:13: watches[0].window: `1 rows` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)
+          sigyn.yaml:14:5: watches[1]: expected a section with keys, found a text
+          sigyn.yaml:15:11: watches[2].name: `a` is the name of another watch; names must be unique
+          sigyn.yaml:16:5: watches[2].qury: no such key; did you mean `query`?
+          sigyn.yaml:17:13: watches[2].labels: `no-label` is no name of a label: letters, digits and _ only
+          sigyn.yaml:19:11: detect.preset: `clasic` is not one of: standard, classic; did you mean `classic`?
+          sigyn.yaml:20:12: detect.warm_up: must be at most history (2880), or nothing is ever judged
+          sigyn.yaml:21:11: incident: expected a section with keys, found a number
+          sigyn.yaml:23:11: http.listen: this is no address with a port; write it like 0.0.0.0:9477 or [::]:9477
+          sigyn.yaml:25:18: notify.github.repo: must be owner/name, such as acme/shop
+          sigyn.yaml:25:18: notify.github.repo: needs token or token_file
+          sigyn.yaml:26:12: telemetry: expected a section with keys, found a list
+          SIGYN__DETECT__KIND: detect.kind: `tree` is not one of: auto, none, forest, extended
+        "#);
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let env = [
+        ("SIGYN__LOKI__TIMOUT", "3s"),
+        ("SIGYN__COLLECT__LIMIT", "many"),
+        ("POLL_INTERVAL", "often"),
+        ("WINDOW_SIZE", "0"),
+        ("GITHUB_REPO", "shop"),
+        ("SIGYN__WATCHES__0__QUERY", "{}"),
+        ("SIGYN__NOTIFY__SLACK", "https://secret"),
+        ("SIGYN____URL", "x"),
+    ];
+    insta::assert_snapshot!(wrong("", &env), @"
+        9 mistakes in the settings:
+          GITHUB_REPO: notify.github.repo: must be owner/name, such as acme/shop
+          GITHUB_REPO: notify.github.repo: needs token or token_file
+          POLL_INTERVAL: collect.interval: `often` is no duration; write it like 30s, 5m, 1h30m or 7d
+          SIGYN__COLLECT__LIMIT: collect.limit: expected a whole number from 0 to 4294967295, found a text
+          SIGYN__LOKI__TIMOUT: loki.timout: no such key; did you mean `timeout`?
+          SIGYN__NOTIFY__SLACK: notify.slack: expected a section with keys, found a text
+          SIGYN__WATCHES__0__QUERY: watches: expected a list, found keys with values; in the environment a list is one value: JSON, or words with commas between them
+          SIGYN____URL: no such key; write it as SIGYN__SECTION__KEY, such as SIGYN__LOKI__URL
+          WINDOW_SIZE: detect.window: `0 lines` is no window; write a length of time from 1s (`1m`) or lines from 1 to 10000 (`20 lines`, `20 lines step 5`)
+        ");
+    let env = [("SIGYN__WATCHES", r#"[{"name": 1, "qury": "x", "interval": "y"}, 7]"#)];
+    insta::assert_snapshot!(wrong("", &env), @"
+        3 mistakes in the settings:
+          SIGYN__WATCHES: watches[0].interval: `y` is no duration; write it like 30s, 5m, 1h30m or 7d
+          SIGYN__WATCHES: watches[0].qury: no such key; did you mean `query`?
+          SIGYN__WATCHES: watches[1]: expected a section with keys, found a number
+        ");
+}
+
+#[test]
+fn broken_yaml_names_line_and_column() {
+    insta::assert_snapshot!(wrong("loki:\n  url: http://x\n  url: http://y\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:3:3: this is not YAML: duplicated key in mapping
+        ");
+    insta::assert_snapshot!(wrong("loki:\n\turl: x\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:2:2: this is not YAML: tabs disallowed within this context (block indentation)
+        ");
+    insta::assert_snapshot!(wrong("loki: {url: x\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:2:1: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'
+        ");
+    insta::assert_snapshot!(wrong("- a\n- b\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:1:1: expected keys such as `loki:` at the top of the file
+        ");
+    insta::assert_snapshot!(wrong("loki:\n---\nloki:\n", &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:3:1: a second document; put all settings in one
+        ");
+    insta::assert_snapshot!(wrong(&format!("{}a", "- ".repeat(100_000)), &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:1:1: nested more than 200 levels deep
+        ");
+    insta::assert_snapshot!(wrong(&"[".repeat(100_000), &[]), @"
+        1 mistake in the settings:
+          sigyn.yaml:1:256: this is not YAML: recursion limit exceeded
+        ");
+}
+
+#[test]
+fn a_file_that_is_no_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("binary"), [b'a', b'\n', 0xff, 0xfe, 0]).unwrap();
+    std::fs::write(at("nul"), [0, 1, 2, 3]).unwrap();
+    std::fs::write(at("long"), vec![b'#'; yaml::MAX_BYTES + 1]).unwrap();
+    let try_file = |name: &str| {
+        let mistakes = Loader::new(Some(at(name)), Env::new()).load().unwrap_err();
+        mistakes.to_string().replace(&format!("{}", folder.path().display()), "")
+    };
+    insta::assert_snapshot!(try_file("none"), @"
+        1 mistake in the settings:
+          /none: cannot be read: No such file or directory (os error 2); it must exist and be readable by sigyn's user
+        ");
+    insta::assert_snapshot!(try_file("."), @"
+        1 mistake in the settings:
+          /.: cannot be read: Is a directory (os error 21); it must exist and be readable by sigyn's user
+        ");
+    insta::assert_snapshot!(try_file("binary"), @"
+        1 mistake in the settings:
+          /binary: is not UTF-8 text (line 2), so it is no settings file
+        ");
+    insta::assert_snapshot!(try_file("nul"), @"
+        1 mistake in the settings:
+          /nul:1:1: this is not YAML: found unprintable character
+        ");
+    insta::assert_snapshot!(try_file("long"), @"
+        1 mistake in the settings:
+          /long: is longer than 1048576 bytes, so it is no settings file
+        ");
+}
+
+#[test]
+fn secrets_never_show() {
+    const SECRET: &str = "hunter2hunter2";
+    let at: [(&str, &str); 8] = [
+        ("loki: {password: [S]}", ""),
+        ("loki: {password: {S: 1}, headers: {X-Key: \"S\\nx\"}}", ""),
+        ("loki: {url: 'http://me:S@loki'}", ""),
+        ("loki: {url: 'me:S@loki:3100:x'}", ""),
+        ("loki: S\nnotify: {slack: S, github: [S], heartbeat: {url: S}}", ""),
+        ("notify: {slack: {webhook_url: S, 'https://S': 1}}", ""),
+        ("", "SLACK_WEBHOOK_URL"),
+        ("", "SIGYN__NOTIFY__SLACK"),
+    ];
+    for (yaml, name) in at {
+        let env = if name.is_empty() { vec![] } else { vec![(name, SECRET)] };
+        let text = wrong(&yaml.replace('S', SECRET), &env);
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    let loaded = load(&format!("notify: {{slack: {{webhook_url: 'https://{SECRET}'}}}}"), &[("GITHUB_TOKEN", SECRET)]);
+    let loaded = loaded.unwrap();
+    let shown = format!("{loaded:?}{}", super::super::print::effective(&loaded));
+    assert!(!shown.contains(SECRET), "{shown}");
+}
+
+#[test]
+fn notes_say_what_may_not_be_meant() {
+    let env = [("SIGYN_LOKI_URL", "x"), ("SIGYN_SERVICE_HOST", "10.0.0.1"), ("GITHUB_TOKEN", "t")];
+    let notes = load("loki: {url: 'http://loki', bearer_token: x}", &env).unwrap().notes;
+    insta::assert_snapshot!(notes.join("\n"), @"
+        SIGYN_LOKI_URL is ignored; did you mean SIGYN__LOKI__URL (two underscores between the parts)?
+        a GitHub token is set but no notify.github.repo: no issues are made
+        neither Slack nor GitHub is set: incidents go to the remediation log only
+        loki.url is http: the credentials go over the network in clear text
+        ");
+}
+
+#[test]
+fn settings_in_force_read_back_the_same() {
+    let yaml = r#"
+loki: {url: "http://loki:3100", org_id: "12345", headers: {X-A: b}}
+watches:
+  - {name: "a: b", query: '{app="x"}', group_by: [app], labels: {team: "yes", n: "1"}, interval: 10s}
+notify: {external_labels: {cluster: eu-1}}
+"#;
+    let loaded = load(yaml, &[("WINDOW_SIZE", "20")]).unwrap();
+    let printed = super::super::print::effective(&loaded);
+    let again = load(&printed.replace("\"[secret]\"", "b"), &[]).unwrap();
+    assert_eq!(again.settings, loaded.settings);
+    let start = printed.lines().skip(1).take_while(|line| *line != "collect:").collect::<Vec<_>>().join("\n");
+    let start = regex::Regex::new("# /.*/").unwrap().replace_all(&start, "# ");
+    insta::assert_snapshot!(start, @r#"
+        loki:
+          url: http://loki:3100  # sigyn.yaml:2:8
+          org_id: "12345"  # sigyn.yaml:2:33
+          username: null
+          password: null
+          password_file: null
+          bearer_token: null
+          bearer_token_file: null
+          headers:
+            X-A: "[secret]"  # sigyn.yaml:2:60
+          ca_file: null
+          cert_file: null
+          key_file: null
+          timeout: 35s
+          gzip: false
+        watches:  # sigyn.yaml:3:1
+          - name: "a: b"
+            query: "{app=\"x\"}"
+            org_id: null
+            interval: 10s
+            eval_delay: null
+            window: null
+            group_by: [app]
+            labels:
+              n: "1"
+              team: yes
+            owner: null
+            runbook_url: null
+        "#);
+    assert!(printed.contains("\n  window: \"20 lines\"  # WINDOW_SIZE\n"), "{printed}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_an_answer(text in "\\PC{0,200}", bits in "[-?:,\\[\\]{}#&*!|>'\"%@` \\n\ta-c0-2~.]{0,80}") {
+        let _ = load(&text, &[]);
+        let _ = load(&bits, &[("SIGYN__WATCHES", &text), ("SIGYN__LOKI", &bits)]);
+    }
+
+    #[test]
+    fn any_values_at_known_keys_give_an_answer(
+        parts in proptest::collection::vec((any::<prop::sample::Index>(), "[-?:,\\[\\]{}'\" \\n\ta-c0-9~.]{0,20}"), 1..8)
+    ) {
+        let known = known_keys();
+        let env: Vec<(String, String)> = parts
+            .iter()
+            .map(|(key, value)| {
+                let key = key.get(&known).replace('.', "__").to_uppercase();
+                (format!("SIGYN__{key}"), value.clone())
+            })
+            .collect();
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let _ = load("", &env);
+    }
+}

@@ -1,0 +1,355 @@
+//! What is found in the templates of a watch: in sessions over all of its groups, and in what a group never wrote before.
+//!
+//! What comes in: entries in the order of time with their groups, and the ends of windows. What goes out: for the groups
+//! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::calibrate::to_score;
+use super::config::{DetectConfig, WindowSpec};
+use super::mask::sample;
+use super::novelty::Novelty;
+use super::template::{Limits, Miner, StreamSlot, TemplateId};
+use super::trace::tally::{Unit, span_end};
+use super::trace::{Deviation, Kind, Trace};
+use super::{Level, PatternEvidence, PatternKind};
+use crate::collect::Entry;
+use crate::time::{MINUTE, Nanos};
+
+/// Lines of one group with one template that are told apart; further ones are one a group.
+const MAX_UNITS: usize = 50_000;
+/// Findings that are kept of a group and a window.
+const MAX_FOUND: usize = 5;
+/// Detectors that share the budget: features, sessions, new lines, and one for what is to come.
+const FAMILIES: f64 = 4.0;
+const DAY_SECONDS: f64 = 86_400.0;
+/// A group is in sessions from this share of its lines on, over so many windows at least; older ones weigh less.
+const IN_SESSIONS: f32 = 0.8;
+const ENOUGH_WINDOWS: f32 = 20.0;
+const AGE: f32 = 0.995;
+/// Bytes of a line that a finding shows.
+const SHOWN: usize = 160;
+
+/// A group as the patterns number it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupNumber(u32);
+
+/// Where an entry belongs; good for one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    group: GroupNumber,
+    stream: StreamSlot,
+}
+
+/// Something found about a group.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which group.
+    pub group: GroupNumber,
+    /// Its surprise and the one that was needed, as scores.
+    pub scores: (f64, f64),
+    /// What, with a share of nothing yet.
+    pub evidence: PatternEvidence,
+}
+
+/// All that is known of the templates of a watch.
+pub struct Patterns {
+    miner: Miner,
+    state: State,
+    fresh: Vec<(Unit, f64)>,
+    needed: f64,
+}
+
+/// What a restart needs besides the miner.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    groups: Vec<u64>,
+    /// By group: lines of this window, and those in sessions.
+    keyed: Vec<(u32, u32)>,
+    /// By group: windows with lines, and the sum of their shares of lines in sessions; older ones weigh less.
+    in_sessions: Vec<(f32, f32)>,
+    units: Vec<UnitInfo>,
+    trace: Trace,
+    novelty: Novelty,
+    #[serde(skip)]
+    group_of: FxHashMap<u64, u32>,
+    #[serde(skip)]
+    unit_of: FxHashMap<(u32, u32), Unit>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct UnitInfo {
+    group: u32,
+    template: TemplateId,
+    level: Level,
+    text: Box<str>,
+}
+
+/// Version of the text of a snapshot.
+const VERSION: u32 = 1;
+
+impl Patterns {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(config: &DetectConfig, window: WindowSpec) -> Self {
+        let nanos = match window {
+            WindowSpec::Time(span) => span.nanos(),
+            WindowSpec::Lines { .. } => MINUTE,
+        };
+        let windows = DAY_SECONDS / (nanos as f64 / 1e9).max(1.0);
+        let budget = config.false_alerts_per_day.clamp(1e-6, 1e6);
+        Self {
+            miner: Miner::new(Limits::default()),
+            state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
+            fresh: Vec::new(),
+            needed: (windows * FAMILIES / budget).max(100.0).ln(),
+        }
+    }
+
+    /// The number of a group, by its fingerprint.
+    pub fn group(&mut self, fingerprint: u64) -> GroupNumber {
+        let State { groups, keyed, in_sessions, group_of, .. } = &mut self.state;
+        GroupNumber(*group_of.entry(fingerprint).or_insert_with(|| {
+            groups.push(fingerprint);
+            keyed.push((0, 0));
+            in_sessions.push((0.0, 0.0));
+            groups.len() as u32 - 1
+        }))
+    }
+
+    /// Where the entries of a stream of a group belong.
+    pub fn place(&mut self, group: u64, stream: u64) -> Place {
+        Place { group: self.group(group), stream: self.miner.stream(stream) }
+    }
+
+    /// Takes an entry in and gives its template, and the level to count it with: a problem that belongs to the ordinary
+    /// course of its session is none.
+    pub fn add(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> (TemplateId, Level) {
+        let mined = self.miner.mine(place.stream, entry.ts, level, entry.line);
+        if !mined.continues {
+            let unit = self.unit(place.group.0, mined.template, level, entry);
+            let in_session = self.state.trace.add(entry.ts, (place.group.0, unit), entry.line);
+            if let Some((lines, with_key)) = self.state.keyed.get_mut(place.group.0 as usize) {
+                *lines += 1;
+                *with_key += u32::from(in_session.is_some());
+            }
+            if in_session == Some(true) {
+                return (mined.template, level.min(Level::Info));
+            }
+        }
+        (mined.template, level)
+    }
+
+    /// The template of an entry that was missed before: it is no part of a session any more.
+    pub fn template(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> TemplateId {
+        self.miner.mine(place.stream, entry.ts, level, entry.line).template
+    }
+
+    /// Whether nearly all lines of a group belong to sessions: then how many there are follows from the sessions.
+    #[must_use]
+    pub fn is_in_sessions(&self, group: GroupNumber) -> bool {
+        let known = self.state.in_sessions.get(group.0 as usize);
+        known.is_some_and(|(windows, share)| *windows >= ENOUGH_WINDOWS && *share >= IN_SESSIONS * windows)
+    }
+
+    fn unit(&mut self, group: u32, template: TemplateId, level: Level, entry: &Entry<'_>) -> Unit {
+        if let Some(unit) = self.state.unit_of.get(&(group, template.0)) {
+            return *unit;
+        }
+        if self.state.units.len() >= MAX_UNITS {
+            let other = TemplateId(u32::MAX);
+            return match self.state.unit_of.get(&(group, other.0)) {
+                Some(unit) => *unit,
+                None => self.state.push(UnitInfo {
+                    group,
+                    template: other,
+                    level: Level::Unknown,
+                    text: "other lines".into(),
+                }),
+            };
+        }
+        let text = sample(entry.ts, level, entry.line).line;
+        let unknown = self.state.novelty.unknown_words(&text);
+        let unit = self.state.push(UnitInfo { group, template, level, text: shown(&text).into() });
+        self.fresh.push((unit, unknown));
+        unit
+    }
+
+    /// Ends a window. Of one that was not seen whole nothing is said, and what is open is forgotten.
+    pub fn close(&mut self, end: Nanos, whole: bool) -> Vec<Found> {
+        self.follow_merges();
+        if !whole {
+            self.state.trace.jump(end);
+            self.fresh.clear();
+            return Vec::new();
+        }
+        let mut found = self.sessions(end);
+        found.extend(self.novel());
+        found.sort_by(|one, two| {
+            (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let mut kept: Vec<Found> = Vec::new();
+        for one in found {
+            if kept.iter().filter(|kept| kept.group == one.group).count() < MAX_FOUND {
+                kept.push(one);
+            }
+        }
+        kept
+    }
+
+    /// Forgets what is open: entries before `start` were not read.
+    pub fn jump(&mut self, start: Nanos) {
+        self.state.trace.jump(start);
+        self.fresh.clear();
+    }
+
+    fn follow_merges(&mut self) {
+        let merges: Vec<(TemplateId, TemplateId)> = self.miner.merges().collect();
+        for (from, into) in merges {
+            let into = self.miner.resolve(into);
+            for group in 0..self.state.groups.len() as u32 {
+                let Some(unit) = self.state.unit_of.remove(&(group, from.0)) else { continue };
+                match self.state.unit_of.get(&(group, into.0)) {
+                    Some(known) if *known != unit => self.state.trace.rename(unit, *known),
+                    Some(_) => {}
+                    None => {
+                        self.state.unit_of.insert((group, into.0), unit);
+                        if let Some(info) = self.state.units.get_mut(unit as usize) {
+                            info.template = into;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn sessions(&mut self, end: Nanos) -> Vec<Found> {
+        let State { units, trace, .. } = &mut self.state;
+        let bad = |unit: Unit| units.get(unit as usize).is_some_and(|one| one.level >= Level::Warn);
+        let judged: Vec<(Deviation, bool)> = trace
+            .close(end, bad)
+            .into_iter()
+            .map(|one| {
+                let wrong = trace.surprise(&one) >= self.needed;
+                (one, wrong)
+            })
+            .collect();
+        trace.learn(&judged);
+        let wrong = judged.iter().filter(|(_, wrong)| *wrong);
+        wrong.map(|(one, _)| self.told(one)).collect()
+    }
+
+    fn told(&self, one: &Deviation) -> Found {
+        let unit = |unit: Unit| self.state.units.get(unit as usize);
+        let text = |at: Unit| unit(at).map(|one| one.text.to_string()).unwrap_or_default();
+        let of = |at: Unit| unit(at).map_or(0, |one| one.group);
+        let (kind, group, line, after) = match one.kind {
+            Kind::Present(at) => (PatternKind::Unexpected, of(at), Some(text(at)), None),
+            Kind::Absent(at) => (PatternKind::Missing, of(at), Some(text(at)), None),
+            Kind::Many(at) => (PatternKind::MoreOften, of(at), Some(text(at)), None),
+            Kind::Few(at) => (PatternKind::LessOften, of(at), Some(text(at)), None),
+            Kind::Slow(group) => (PatternKind::Slow, group, None, None),
+            Kind::Order(from, to) => (PatternKind::Order, of(to), Some(text(to)), Some(text(from))),
+        };
+        let evidence = PatternEvidence {
+            kind,
+            line,
+            after,
+            key: self.state.trace.name().map(str::to_owned),
+            seen: one.seen,
+            of: one.sessions,
+            expected: one.expected,
+            seconds: one.limit.map(span_end),
+            windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+            share: 0.0,
+        };
+        self.found(group, self.state.trace.surprise(one), evidence)
+    }
+
+    fn novel(&mut self) -> Vec<Found> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut found = Vec::new();
+        let mut with_new: Vec<u32> = Vec::new();
+        for (unit, unknown) in fresh {
+            let Some(info) = self.state.units.get(unit as usize).filter(|info| info.level >= Level::Warn) else {
+                continue;
+            };
+            with_new.push(info.group);
+            let surprise = self.state.novelty.surprise(info.group, info.level, unknown);
+            if surprise >= self.needed {
+                let evidence = PatternEvidence {
+                    kind: PatternKind::New,
+                    line: Some(info.text.to_string()),
+                    after: None,
+                    key: None,
+                    seen: 1.0,
+                    of: 1.0,
+                    expected: 0.0,
+                    seconds: None,
+                    windows: 1,
+                    share: 0.0,
+                };
+                found.push(self.found(info.group, surprise, evidence));
+            }
+        }
+        for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
+            if *lines > 0 {
+                (*windows, *share) = (*windows * AGE + 1.0, *share * AGE + *keyed as f32 / *lines as f32);
+            }
+            (*lines, *keyed) = (0, 0);
+        }
+        for group in 0..self.state.groups.len() as u32 {
+            self.state.novelty.close(group, with_new.contains(&group));
+        }
+        found
+    }
+
+    fn found(&self, group: u32, surprise: f64, evidence: PatternEvidence) -> Found {
+        Found { group: GroupNumber(group), scores: (to_score(surprise), to_score(self.needed)), evidence }
+    }
+
+    /// What a restart needs, as bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let state = serde_json::to_vec(&self.state).unwrap_or_default();
+        let mut out = (state.len() as u64).to_le_bytes().to_vec();
+        out.extend(state);
+        out.extend(self.miner.snapshot());
+        out
+    }
+
+    /// Puts a snapshot back; one of another version or a damaged one is left aside, and all is learnt anew.
+    pub fn restore(&mut self, bytes: &[u8]) {
+        let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+        let Some((state, miner)) = rest.split_at_checked(u64::from_le_bytes(*length) as usize) else { return };
+        let miner = Miner::restore(Limits::default(), miner);
+        let state = serde_json::from_slice::<State>(state).ok().filter(|state| state.version == VERSION);
+        let (Some(mut state), Some(miner)) = (state, miner) else { return };
+        state.group_of = state.groups.iter().copied().zip(0..).collect();
+        state.unit_of = state.units.iter().map(|one| (one.group, one.template.0)).zip(0..).collect();
+        (self.state, self.miner) = (state, miner);
+    }
+}
+
+impl std::fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patterns").field("units", &self.state.units.len()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn push(&mut self, info: UnitInfo) -> Unit {
+        let unit = self.units.len() as Unit;
+        self.unit_of.insert((info.group, info.template.0), unit);
+        self.units.push(info);
+        unit
+    }
+}
+
+/// The head of a line.
+fn shown(text: &str) -> &str {
+    let end = (0..=SHOWN.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
+}

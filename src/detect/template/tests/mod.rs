@@ -1,0 +1,4 @@
+//! Tests of the whole miner.
+
+mod accuracy;
+mod property;
