@@ -34,6 +34,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::LessOften => "a step comes less often than usual",
         PatternKind::Slow => "slower than usual",
         PatternKind::Order => "steps in an unusual order",
+        PatternKind::Rare => "a line that it seldom logs",
     }
 }
 
@@ -55,6 +56,9 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         }
         (PatternKind::Order, Some(after)) => {
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
+        }
+        (PatternKind::Rare, _) => {
+            ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
         }
         (PatternKind::Order, None) => ("other order", of, expected, line),
     }

@@ -20,6 +20,8 @@ const MOST: f32 = 20_000.0;
 const MAX_TEMPLATES: usize = 8_192;
 /// An error counts as so many times rarer, what is below a warning as so many times more frequent.
 const LEVEL: f64 = 4.0;
+/// What each of the next rarest lines adds to the order of windows.
+const NEXT: f64 = 0.1;
 /// From nats of a frequency to nats of surprise, which the budget is spent on: when one window in a hundred may be
 /// false, the cut lies at a weighted frequency of 0.03: ln(100 x 20 groups) / -ln(0.03).
 const SCALE: f64 = 2.167;
@@ -33,6 +35,7 @@ pub struct Rarity {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Known {
     windows: f32,
+    seconds: f64,
     templates: BTreeMap<TemplateId, f32>,
 }
 
@@ -43,6 +46,10 @@ pub struct Rarest {
     pub template: TemplateId,
     /// In nats, on the scale of the budget.
     pub surprise: f64,
+    /// A tenth of the surprise of the next ones.
+    pub more: f64,
+    /// How long windows take on average.
+    pub seconds: f64,
     /// Windows that had it, of how many.
     pub seen: f64,
     /// See `seen`.
@@ -63,20 +70,26 @@ impl Rarity {
                 _ => LEVEL,
             };
             let p = (weight * (seen + 0.5) / (of + 1.0)).min(1.0);
-            Rarest { template: *template, surprise: -SCALE * p.ln(), seen, of }
+            let seconds = known.seconds / of;
+            Rarest { template: *template, surprise: -SCALE * p.ln(), more: 0.0, seconds, seen, of }
         });
-        rarest.max_by(|one, two| one.surprise.total_cmp(&two.surprise).then(two.template.cmp(&one.template)))
+        let mut rarest: Vec<Rarest> = rarest.collect();
+        rarest.sort_by(|one, two| two.surprise.total_cmp(&one.surprise).then(one.template.cmp(&two.template)));
+        let more = NEXT * rarest.iter().skip(1).take(4).map(|one| one.surprise).sum::<f64>();
+        rarest.first().map(|first| Rarest { more, ..*first })
     }
 
-    /// Counts a window of a group.
-    pub fn learn(&mut self, group: u32, window: &[(TemplateId, Level)]) {
+    /// Counts a window of a group that took so many seconds.
+    pub fn learn(&mut self, group: u32, window: &[(TemplateId, Level)], seconds: f64) {
         let known = self.groups.entry(group).or_default();
         known.windows += 1.0;
+        known.seconds += seconds.max(0.0);
         for (template, _) in window {
             *known.templates.entry(*template).or_default() += 1.0;
         }
         if known.windows > MOST {
             known.windows /= 2.0;
+            known.seconds /= 2.0;
             known.templates.values_mut().for_each(|count| *count /= 2.0);
             known.templates.retain(|_, count| *count > 0.1);
         }
@@ -109,7 +122,7 @@ mod tests {
         let mut rarity = Rarity::default();
         for n in 0..windows {
             let window = [USUAL, (TemplateId(2), Level::Info)];
-            rarity.learn(7, &window[..if n < second { 2 } else { 1 }]);
+            rarity.learn(7, &window[..if n < second { 2 } else { 1 }], 20.0);
         }
         rarity
     }
@@ -147,7 +160,7 @@ mod tests {
         one.merge(TemplateId(2), TemplateId(1));
         assert_eq!(one.groups[&7].templates, [(TemplateId(1), 100.0)].into());
         for n in 0..60_000 {
-            one.learn(7, &[USUAL, (TemplateId(n), Level::Info)]);
+            one.learn(7, &[USUAL, (TemplateId(n), Level::Info)], 1.0);
             assert!(one.groups[&7].templates.len() <= MAX_TEMPLATES);
         }
         assert!(one.groups[&7].windows <= MOST && one.groups[&7].templates.contains_key(&TemplateId(1)));
