@@ -77,6 +77,22 @@ pub fn join<'a>(mut judgement: Judgement, found: impl Iterator<Item = &'a Found>
     judgement
 }
 
+/// A judgement of a window of lines together with its rarest line. Before enough is known of the features it judges alone.
+#[must_use]
+pub fn join_rarest(mut judgement: Judgement, rarest: &Found) -> Judgement {
+    let (surprise, needed) = rarest.scores;
+    let score = *judgement.score.get_or_insert_default();
+    judgement.threshold.get_or_insert(needed);
+    if surprise >= needed {
+        return join(judgement, std::iter::once(rarest));
+    }
+    // Below the threshold, what is rarer stands above what is not, whatever the features say.
+    if judgement.anomalous.is_none() {
+        (judgement.score, judgement.threshold) = (Some(score.max(surprise).min(needed)), Some(needed));
+    }
+    judgement
+}
+
 /// Score and threshold on the scale of [`calibrate::to_score`].
 #[must_use]
 pub fn scores(verdict: &Verdict, needed: f64) -> (f64, f64) {

@@ -35,6 +35,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::LessOften => "a step comes less often than usual",
         PatternKind::Slow => "slower than usual",
         PatternKind::Order => "steps in an unusual order",
+        PatternKind::Rare => "a line that it seldom logs",
     }
 }
 
@@ -61,6 +62,9 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
         }
         (PatternKind::Order, None) => ("unusual first step", of, expected, line),
+        (PatternKind::Rare, _) => {
+            ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
+        }
     }
 }
 

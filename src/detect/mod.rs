@@ -17,6 +17,8 @@ pub mod model;
 pub mod novelty;
 mod past;
 pub mod pattern;
+pub mod rarity;
+pub mod session;
 pub mod tail;
 pub mod template;
 pub mod trace;
@@ -160,6 +162,8 @@ pub enum PatternKind {
     Slow,
     /// Lines come in an unusual order.
     Order,
+    /// A line that few windows have; windows of lines only. `seen` and `of` are windows.
+    Rare,
 }
 
 /// Why the lines of a group speak against a window. A session is all lines of one request, block or job.

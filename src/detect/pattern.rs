@@ -7,10 +7,11 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::burst::{Burst, Bursts};
-use super::calibrate::to_score;
+use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
 use super::mask::mask_secrets;
 use super::novelty::Novelty;
+use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
@@ -60,6 +61,7 @@ pub struct Patterns {
     state: State,
     fresh: Vec<(Unit, f64)>,
     needed: f64,
+    config: DetectConfig,
 }
 
 /// What a restart needs besides the miner.
@@ -75,6 +77,8 @@ struct State {
     trace: Trace,
     novelty: Novelty,
     bursts: Bursts,
+    #[serde(default)]
+    rarity: Rarity,
     #[serde(skip)]
     group_of: FxHashMap<u64, u32>,
     #[serde(skip)]
@@ -105,6 +109,7 @@ impl Patterns {
             miner: Miner::new(Limits::default()),
             state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
             fresh: Vec::new(),
+            config: DetectConfig { window, ..config.clone() },
             needed: (windows * FAMILIES / budget).max(100.0).ln(),
         }
     }
@@ -189,6 +194,49 @@ impl Patterns {
         Some(shown(&mask_secrets(text)).to_owned())
     }
 
+    /// The rarest line of a window of lines, as a finding that is told when its score reaches its threshold; `None` while
+    /// too little is known.
+    #[must_use]
+    pub fn rarest(&self, group: GroupNumber, window: &[(TemplateId, Level)]) -> Option<Found> {
+        let rarest = self.state.rarity.judge(group.0, window)?;
+        let unit = self.state.unit_of.get(&(group.0, rarest.template.0));
+        let text = unit.and_then(|unit| self.text(*unit));
+        let evidence = PatternEvidence {
+            kind: PatternKind::Rare,
+            line: text,
+            after: None,
+            key: None,
+            seen: rarest.seen,
+            of: rarest.of,
+            expected: rarest.seen / rarest.of.max(1.0),
+            seconds: None,
+            windows: 1,
+            share: 0.0,
+        };
+        let needed = needed(&self.config, rarest.seconds);
+        // What else is rare orders windows, and decides nothing.
+        let sum = rarest.surprise + rarest.more;
+        let surprise = if rarest.surprise < needed { sum.min(needed - 1e-6) } else { sum };
+        Some(Found { group, scores: (to_score(surprise), to_score(needed)), evidence })
+    }
+
+    /// What has become of the templates of a window: each once, with its worst level.
+    #[must_use]
+    pub fn resolved(&self, window: &[(u64, Level)]) -> Vec<(TemplateId, Level)> {
+        let id = |message: u64| TemplateId(u32::try_from(message).unwrap_or(u32::MAX));
+        let mut all: Vec<(TemplateId, Level)> =
+            window.iter().map(|(message, level)| (self.miner.resolve(id(*message)), *level)).collect();
+        all.sort_unstable();
+        all.reverse();
+        all.dedup_by_key(|(template, _)| *template);
+        all
+    }
+
+    /// Counts the templates of a window of lines that took so many seconds.
+    pub fn learn_window(&mut self, group: GroupNumber, window: &[(TemplateId, Level)], seconds: f64) {
+        self.state.rarity.learn(group.0, window, seconds);
+    }
+
     /// Ends a window. Of one that was not seen whole nothing is said, and what is open is forgotten.
     pub fn close(&mut self, end: Nanos, whole: bool) -> Vec<Found> {
         self.follow_merges();
@@ -222,6 +270,7 @@ impl Patterns {
         let merges: Vec<(TemplateId, TemplateId)> = self.miner.merges().collect();
         for (from, into) in merges {
             let into = self.miner.resolve(into);
+            self.state.rarity.merge(from, into);
             for group in 0..self.state.groups.len() as u32 {
                 let Some(unit) = self.state.unit_of.remove(&(group, from.0)) else { continue };
                 match self.state.unit_of.get(&(group, into.0)) {

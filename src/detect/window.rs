@@ -210,6 +210,12 @@ impl LineWindows {
         }
     }
 
+    /// The messages of the last `size` lines with their levels, each line.
+    #[must_use]
+    pub fn messages(&self) -> Vec<(u64, Level)> {
+        self.items.iter().map(|item| (item.3, item.2)).collect()
+    }
+
     fn window(&self) -> Option<Window> {
         let (first, last) = (self.items.front()?, self.items.back()?);
         let range = TimeRange::new(first.0, last.0.saturating_add(1));

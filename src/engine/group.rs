@@ -43,6 +43,8 @@ pub(super) struct About {
     pub(super) found: Vec<Found>,
     /// Whether nearly all lines of the group are in sessions.
     pub(super) in_sessions: bool,
+    /// The rarest line of a window of lines.
+    pub(super) rarest: Option<Found>,
 }
 
 /// What a group is judged with.
@@ -103,6 +105,11 @@ impl GroupState {
         }
     }
 
+    /// The messages of the window of lines that was filled last.
+    pub(super) fn messages(&self) -> Vec<(u64, Level)> {
+        self.lines.as_ref().map(LineWindows::messages).unwrap_or_default()
+    }
+
     /// Closes the open window of time.
     pub(super) fn close(&mut self, range: TimeRange, coverage: Coverage) -> Window {
         let coverage = Coverage { seen: self.open.lines(), ..coverage };
@@ -136,6 +143,10 @@ impl GroupState {
 
     fn judged(&self, window: &Window, about: &About) -> Judgement {
         let judgement = self.model.judge_in(window, about.in_sessions);
+        let judgement = match &about.rarest {
+            Some(rarest) => decide::join_rarest(judgement, rarest),
+            None => judgement,
+        };
         decide::join(judgement, about.found.iter().filter(|found| found.group == self.number))
     }
 

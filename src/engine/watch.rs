@@ -18,7 +18,7 @@ use crate::detect::pattern::{Patterns, Place};
 use crate::detect::window::OpenWindow;
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
-use crate::time::{MINUTE, Nanos, TimeRange, ceil, floor};
+use crate::time::{MINUTE, Nanos, SECOND, TimeRange, ceil, floor};
 
 /// Models are stored each time that this much of the log's time has passed.
 const SNAPSHOT_EVERY: Nanos = 10 * MINUTE;
@@ -207,10 +207,14 @@ impl Watch {
             let level = level_of(entry.line, entry.detected_level);
             let (template, level) = self.patterns.add(place, &entry, level);
             if let Some(window) = state.add(&entry, level, template.0.into(), known) {
+                let seconds = window.range.len() as f64 / SECOND as f64;
+                let lines = self.patterns.resolved(&state.messages());
+                let about = About { rarest: self.patterns.rarest(state.number, &lines), ..About::default() };
                 match self.purpose {
                     Purpose::Learn => state.study(&window, &About::default()),
-                    _ => state.judge(window, &About::default(), (&self.options, &self.shared), out),
+                    _ => state.judge(window, &about, (&self.options, &self.shared), out),
                 }
+                self.patterns.learn_window(state.number, &lines, seconds);
             }
         }
         self.pass_until(batch.range.end, known, out);
@@ -280,7 +284,7 @@ impl Watch {
         let seen = range.start >= self.seen_from;
         let coverage = self.coverage;
         let found = self.patterns.close(border, seen && coverage.is_whole());
-        let mut about = About { found, in_sessions: false };
+        let mut about = About { found, ..About::default() };
         if border == self.last_border && self.purpose == Purpose::Judge && !self.by_lines() && self.is_stored() {
             out.patterns = Some(self.patterns.snapshot());
         }

@@ -11,6 +11,7 @@
 pub mod attribute;
 pub mod drive;
 pub mod feed;
+pub mod judge;
 pub mod md5;
 pub mod metric;
 pub mod report;
@@ -224,15 +225,6 @@ pub enum EvalError {
         found: &'static str,
         /// What to do.
         advice: &'static str,
-    },
-    /// The engine has no sessions.
-    #[error(
-        "{name}: this version's engine does not judge sessions yet, so `--window session` cannot be examined; \
-         five-column files can be with `--window 10s` or `--window 20lines`"
-    )]
-    NoSessions {
-        /// The file.
-        name: String,
     },
 }
 

@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::attribute::{Kind, Note, Tally, busy};
 use super::drive::{Driven, Verdict, drive};
+use super::judge::SessionJudge;
 use super::metric::{self, Hits, Scored};
 use super::session::{self, Judge};
 use super::truth::{TrueUnit, Truth};
 use super::{EvalError, Protocol, Setup, Unit};
+use crate::detect::session::{Limits, Sessions};
 use crate::time::{Nanos, SECOND, TimeRange, ceil};
 
 /// The figures of one file. `None` (in JSON null) where one does not apply.
@@ -141,6 +143,10 @@ impl Exam {
     /// # Errors
     /// When the file cannot be read, or the engine cannot judge such units.
     pub fn drive(&self) -> Result<Driven, EvalError> {
+        if self.setup.unit == Unit::Session {
+            let mut judge = SessionJudge::new(Sessions::new(Limits::default()));
+            return self.drive_sessions(&mut |purpose, entry| judge.take(purpose, entry));
+        }
         drive(&self.path, &self.setup, self.border)
     }
 
@@ -196,9 +202,21 @@ impl Exam {
     fn verdicts(&self, driven: &Driven) -> Vec<Verdict> {
         let by_name = driven.sessions.iter().filter_map(|found| {
             let verdict = Verdict { score: found.score, judged: true, alarm: found.alarm, ..Verdict::default() };
-            Some((*self.truth.sessions.get(&found.key)?, verdict))
+            Some((*self.truth.sessions.get(&found.key)?, found.line, verdict))
         });
-        let sessions: HashMap<usize, Verdict> = by_name.collect();
+        // A session that went on after it was judged is judged again, and the last word counts; but of several sessions in
+        // one unit the worst.
+        let mut last: BTreeMap<(usize, u64), Verdict> = BTreeMap::new();
+        for (unit, line, verdict) in by_name {
+            last.insert((unit, line), verdict);
+        }
+        let mut sessions: HashMap<usize, Verdict> = HashMap::new();
+        for ((unit, _), verdict) in last {
+            let worst = sessions.entry(unit).or_default();
+            worst.judged = true;
+            worst.score = worst.score.max(verdict.score);
+            worst.alarm |= verdict.alarm;
+        }
         let of = |(place, unit): (usize, &TrueUnit)| {
             let found =
                 if self.setup.unit == Unit::Session { sessions.get(&place) } else { driven.verdicts.get(&unit.key) };

@@ -30,8 +30,10 @@ pub struct SessionEntry<'a> {
 /// What was found about a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionVerdict {
-    /// The session.
+    /// The session. Empty where the judge found it itself: then it is called by the group of its first line.
     pub key: String,
+    /// Number of its first line, from 0 over all that was handed over.
+    pub line: u64,
     /// The greater, the more anomalous.
     pub score: f64,
     /// Whether it is anomalous.
@@ -53,38 +55,60 @@ pub fn drive(
     border: Nanos,
     judge: &mut Judge<'_>,
 ) -> Result<Vec<SessionVerdict>, EvalError> {
+    let mut before = 0;
     if protocol == Protocol::All {
-        pass(path, Nanos::MAX, judge)?;
+        before = pass(path, Nanos::MAX, judge)?.1;
     }
-    pass(path, if protocol == Protocol::All { Nanos::MIN } else { border }, judge)
+    let (mut found, _) = pass(path, if protocol == Protocol::All { Nanos::MIN } else { border }, judge)?;
+    // Only now that all is judged.
+    name(path, before, &mut found)?;
+    Ok(found)
 }
 
-fn pass(path: &Path, border: Nanos, judge: &mut Judge<'_>) -> Result<Vec<SessionVerdict>, EvalError> {
+/// Calls sessions that have no name by the group of their first line. Several may be of one group.
+fn name(path: &Path, before: u64, found: &mut [SessionVerdict]) -> Result<(), EvalError> {
+    let mut nameless: Vec<&mut SessionVerdict> = found.iter_mut().filter(|one| one.key.is_empty()).collect();
+    nameless.sort_by_key(|one| one.line);
+    let mut rows = Rows::open(path)?;
+    let mut line = before;
+    let mut next = nameless.into_iter().peekable();
+    while let Some(row) = if next.peek().is_some() { rows.line()? } else { None } {
+        while let Some(one) = next.next_if(|one| one.line <= line) {
+            row.group.clone_into(&mut one.key);
+        }
+        line += 1;
+    }
+    Ok(())
+}
+
+/// One pass: what was found, and how many lines were handed over.
+fn pass(path: &Path, border: Nanos, judge: &mut Judge<'_>) -> Result<(Vec<SessionVerdict>, u64), EvalError> {
     let mut rows = Rows::open(path)?;
     let purpose = |at: Nanos| if at < border { Purpose::Learn } else { Purpose::Judge };
     let mut found = Vec::new();
+    let mut lines = 0;
     match rows.layout() {
         Layout::Lines => {
             while let Some(row) = rows.line()? {
                 let entry = SessionEntry { key: None, ts: row.ts, stream: row.stream, line: row.line };
                 found.extend(judge(purpose(row.ts), Some(entry)));
+                lines += 1;
             }
         }
         Layout::Sessions => {
             let templates = templates(path)?;
-            let mut events = 0;
             for (place, session) in (0..).zip(read(&mut rows, &templates)?) {
                 for id in session.events.split_whitespace() {
                     let line = templates.get(id).map(String::as_str).unwrap_or_default();
-                    let entry = SessionEntry { key: Some(&session.key), ts: line_time(events), stream: "-", line };
+                    let entry = SessionEntry { key: Some(&session.key), ts: line_time(lines), stream: "-", line };
                     found.extend(judge(purpose(place), Some(entry)));
-                    events += 1;
+                    lines += 1;
                 }
             }
         }
     }
     found.extend(judge(purpose(Nanos::MAX - 1), None));
-    Ok(found)
+    Ok((found, lines))
 }
 
 struct Session {
@@ -160,7 +184,7 @@ mod tests {
             let Some(entry) = entry else {
                 self.passes += 1;
                 let open = std::mem::take(&mut self.open).into_iter();
-                return open.map(|(key, score)| SessionVerdict { key, score, alarm: score > 0.0 }).collect();
+                return open.map(|(key, score)| SessionVerdict { key, line: 0, score, alarm: score > 0.0 }).collect();
             };
             let key = entry.key.or(entry.line.split(' ').nth(1)).unwrap_or_default().to_owned();
             let word = entry.line.split(' ').next().unwrap_or_default().to_owned();
@@ -225,7 +249,7 @@ mod tests {
         let exam = Exam::open(&folder.path().join("x.tsv"), &setup).unwrap();
         let mut judge = |_: Purpose, entry: Option<SessionEntry<'_>>| {
             let entry = entry.filter(|entry| entry.line == "odd");
-            let verdict = |key: &str| SessionVerdict { key: key.to_owned(), score: 1.0, alarm: true };
+            let verdict = |key: &str| SessionVerdict { key: key.to_owned(), line: 0, score: 1.0, alarm: true };
             entry.and_then(|entry| entry.key).map(verdict).into_iter().collect()
         };
         let report = exam.report(&exam.drive_sessions(&mut judge).unwrap());

@@ -139,6 +139,25 @@ impl KeyFinder {
         self.slot.as_ref()?.find(line)
     }
 
+    /// The session key of the line by what is known; learns nothing.
+    #[must_use]
+    pub fn find(&self, line: &str) -> Option<u64> {
+        self.slot.as_ref()?.find(line)
+    }
+
+    /// Whether the slot may still be found.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.search.is_some()
+    }
+
+    /// Ends the search with the lines that were seen: for what is shorter than the search is long.
+    pub fn settle(&mut self) {
+        if let Some(search) = self.search.take() {
+            self.slot = search.best();
+        }
+    }
+
     /// How people would call the key: the text before its values, such as `blk_` or `trace_id`.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
