@@ -379,3 +379,6 @@ fn first(counts: &[f32], more: f64) -> usize {
     });
     at.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Requests of a small shop with one thing wrong at a time.
+
+use super::*;
+use crate::detect::detector::Dice;
+use crate::time::SECOND;
+
+const WINDOW: Nanos = 10 * SECOND;
+/// Groups: the gateway writes units 0, 1 and 5; the cart writes 2, 3, 4 and 6.
+const BAD: [Unit; 2] = [5, 6];
+
+/// What is wrong with requests from some window on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    Missing,
+    Problem,
+    Repeated,
+    Slow,
+    Swapped,
+    StartsLate,
+}
+
+fn line(key: u64, text: &str) -> String {
+    format!("{text} trace_id={:032x} done", u128::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+}
+
+/// Writes one request and says how long it took.
+fn request(trace: &mut Trace, at: Nanos, key: u64, fault: Fault) {
+    let mut steps: Vec<(u32, Unit, Nanos)> = vec![(0, 0, 0), (1, 2, 5), (1, 3, 20), (1, 4, 30), (0, 1, 40)];
+    match fault {
+        Fault::None => {}
+        Fault::Missing => drop(steps.remove(2)),
+        Fault::Problem => steps.insert(3, (1, 6, 25)),
+        Fault::Repeated => steps.extend([(1, 3, 21), (1, 3, 22), (1, 3, 23), (1, 3, 24)]),
+        Fault::Slow => steps[3].2 = 900,
+        Fault::Swapped => {
+            steps[1].1 = 3;
+            steps[2].1 = 2;
+        }
+        Fault::StartsLate => steps.swap(0, 1),
+    }
+    steps.sort_by_key(|(.., millis)| if fault == Fault::StartsLate { 0 } else { *millis });
+    for (group, unit, millis) in steps {
+        trace.add(at + millis * 1_000_000, (group, unit), &line(key, &format!("unit {unit}")));
+    }
+}
+
+/// Windows `from..to` of requests, two of ten of them faulty; what is found in the last window, strongest first.
+fn windows(trace: &mut Trace, range: std::ops::Range<i64>, fault: Fault, seed: u64) -> Vec<Deviation> {
+    let mut dice = Dice(seed);
+    let mut found = Vec::new();
+    for window in range {
+        for n in 0..20 {
+            let at = window * WINDOW + n * WINDOW / 20;
+            let faulty = dice.below(10) < 3;
+            request(trace, at, (window * 100 + n) as u64, if faulty { fault } else { Fault::None });
+        }
+        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+        let judged: Vec<(Deviation, bool)> = found.iter().map(|one| (one.clone(), false)).collect();
+        trace.learn(&judged);
+    }
+    found.sort_by(|one, two| two.surprise.total_cmp(&one.surprise));
+    found
+}
+
+fn learnt() -> Trace {
+    let mut trace = Trace::new(WINDOW);
+    windows(&mut trace, 0..200, Fault::None, 1);
+    trace
+}
+
+#[test]
+fn each_kind_of_deviation_is_found_and_named() {
+    let learnt = learnt();
+    assert_eq!(learnt.name(), Some("trace_id"));
+    for (fault, kind) in [
+        (Fault::Missing, Kind::Absent(3)),
+        (Fault::Problem, Kind::Present(6)),
+        (Fault::Repeated, Kind::Many(3)),
+        (Fault::Slow, Kind::Slow(1)),
+        (Fault::Swapped, Kind::Order(3, 2)),
+        (Fault::StartsLate, Kind::Start(2)),
+    ] {
+        let mut trace = learnt.clone();
+        let found = windows(&mut trace, 200..203, fault, 2);
+        let most = found.first().map(|one| one.surprise).unwrap_or_default();
+        let named = found.iter().find(|one| one.kind == kind);
+        let surprise = named.map(|one| trace.surprise(one)).unwrap_or_default();
+        assert!(surprise > 12.0, "{fault:?}: {surprise} of {most}: {found:?}");
+    }
+}
+
+#[test]
+fn ordinary_requests_are_not_surprising() {
+    let mut trace = learnt();
+    let found = windows(&mut trace, 200..260, Fault::None, 3);
+    assert!(found.iter().all(|one| trace.surprise(one) < 8.0), "{found:?}");
+}
+
+#[test]
+fn what_is_wrong_is_not_learnt_until_it_has_been_so_for_a_day() {
+    let check = |wrong: bool, windows: i64| {
+        let mut trace = learnt();
+        let mut last = 0.0;
+        for window in 200..200 + windows {
+            for n in 0..10 {
+                request(&mut trace, window * WINDOW + n * SECOND, (window * 100 + n) as u64, Fault::Missing);
+            }
+            let found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+            last = found.iter().filter(|one| one.kind == Kind::Absent(3)).map(|one| one.surprise).fold(0.0, f64::max);
+            let judged: Vec<(Deviation, bool)> = found.into_iter().map(|one| (one, wrong)).collect();
+            trace.learn(&judged);
+        }
+        last
+    };
+    assert!(check(true, 200) > 100.0, "still as wrong as at first");
+    assert!(check(false, 2_000) < 5.0, "nobody called it wrong, so it is how it is");
+}
+
+#[test]
+fn a_restart_at_any_window_changes_nothing() {
+    let mut live = learnt();
+    for window in 200..206 {
+        let text = serde_json::to_string(&live).unwrap();
+        let mut restarted: Trace = serde_json::from_str(&text).unwrap();
+        let fault = if window > 202 { Fault::Slow } else { Fault::None };
+        let one = windows(&mut live, window..window + 1, fault, 4);
+        let two = windows(&mut restarted, window..window + 1, fault, 4);
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+    }
+}
+
+#[test]
+fn a_merged_template_takes_its_past_along() {
+    let mut trace = learnt();
+    trace.rename(3, 9);
+    let mut found = Vec::new();
+    for window in 200..203 {
+        for n in 0..20 {
+            let at = window * WINDOW + n * SECOND / 2;
+            for (group, unit, millis) in [(0, 0, 0), (1, 2, 5), (1, 9, 20), (1, 4, 30), (0, 1, 40)] {
+                trace.add(at + millis * 1_000_000, (group, unit), &line((window * 100 + n) as u64, "unit"));
+            }
+        }
+        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+    }
+    assert!(found.iter().all(|one| one.surprise < 6.0), "{found:?}");
+}
+
+#[test]
+fn sessions_that_were_not_seen_from_their_start_are_not_judged() {
+    let mut trace = learnt();
+    trace.jump(200 * WINDOW);
+    for n in 0..20 {
+        let at = 200 * WINDOW + n * SECOND / 20;
+        for (group, unit, millis) in [(1, 4, 30), (0, 1, 40)] {
+            trace.add(at + millis * 1_000_000, (group, unit), &line(90_000 + n as u64, "unit"));
+        }
+    }
+    assert!(trace.close(201 * WINDOW, |_| true).is_empty());
+}
