@@ -131,13 +131,7 @@ impl GroupState {
 
     /// Judges a closed window, learns it, and takes it into the life of the incident. Of a window that was not seen
     /// whole nothing is said: what is missing would look like silence.
-    pub(super) fn judge(
-        &mut self,
-        window: Window,
-        about: &About,
-        (options, shared): Settings<'_>,
-        out: &mut Out,
-    ) {
+    pub(super) fn judge(&mut self, window: Window, about: &About, (options, shared): Settings<'_>, out: &mut Out) {
         let whole = window.coverage.is_whole();
         let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
         let learnt = self.model.learn(&window, &judgement);
