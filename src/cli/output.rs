@@ -21,7 +21,7 @@ use crate::detect::{Anomaly, Evidence, FeatureEvidence, PatternEvidence, Sample}
 use crate::engine::Step;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::{count, duration, number, reasons, sparkline};
+use crate::notify::render::{Reason, count, duration, number, reasons, sparkline};
 use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
 
 /// Shows findings.
@@ -312,7 +312,7 @@ fn place(labels: &Labels) -> String {
 /// The strongest reason in words.
 fn why(evidence: &Evidence) -> String {
     let reasons = reasons(evidence);
-    reasons.first().map_or_else(|| "not like the windows before".to_owned(), |first| first.words())
+    reasons.first().map_or_else(|| "not like the windows before".to_owned(), Reason::words)
 }
 
 fn per(lines: u64, seconds: f64) -> f64 {

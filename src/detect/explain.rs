@@ -28,6 +28,7 @@ pub fn headline(evidence: &Evidence) -> String {
 fn pattern_headline(kind: PatternKind) -> &'static str {
     match kind {
         PatternKind::New => "a problem that it never logged before",
+        PatternKind::Burst => "a problem comes in a burst",
         PatternKind::Unexpected => "problems where there were none",
         PatternKind::Missing => "a step is missing",
         PatternKind::MoreOften => "a step is repeated",
@@ -47,6 +48,9 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
     let line = one.line.as_deref().map(|line| format!("\"{line}\""));
     match (one.kind, &one.after) {
         (PatternKind::New, _) => ("new problem", "1".to_owned(), "0".to_owned(), line),
+        (PatternKind::Burst, _) => {
+            ("problem", format!("{} times in {} windows", number(one.seen), one.windows), expected, line)
+        }
         (PatternKind::Unexpected, _) => ("problem", of, expected, line),
         (PatternKind::Missing, _) => ("step missing", of, expected, line),
         (PatternKind::MoreOften, _) => ("step repeated", of, expected, line),
@@ -57,10 +61,10 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         (PatternKind::Order, Some(after)) => {
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
         }
+        (PatternKind::Order, None) => ("unusual first step", of, expected, line),
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
         }
-        (PatternKind::Order, None) => ("other order", of, expected, line),
     }
 }
 

@@ -3,6 +3,7 @@
 //! What comes in: entries in the order (time, stream, arrival). What goes out: closed [`Window`]s with a [`Judgement`].
 //! What never happens here: I/O, a clock, unseeded randomness, or learning from the window that is judged.
 
+pub mod burst;
 pub mod calibrate;
 pub mod config;
 pub mod decide;
@@ -14,6 +15,7 @@ pub mod level;
 pub mod mask;
 pub mod model;
 pub mod novelty;
+mod past;
 pub mod pattern;
 pub mod rarity;
 pub mod session;
@@ -146,6 +148,8 @@ fn one() -> u32 {
 pub enum PatternKind {
     /// A line that the group never wrote before.
     New,
+    /// A problem that comes more often than it used to.
+    Burst,
     /// Sessions have a line that their like do not have.
     Unexpected,
     /// Sessions lack a line that their like have.

@@ -6,9 +6,10 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::burst::{Burst, Bursts};
 use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
-use super::mask::sample;
+use super::mask::mask_secrets;
 use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
@@ -75,6 +76,7 @@ struct State {
     units: Vec<UnitInfo>,
     trace: Trace,
     novelty: Novelty,
+    bursts: Bursts,
     #[serde(default)]
     rarity: Rarity,
     #[serde(skip)]
@@ -88,7 +90,6 @@ struct UnitInfo {
     group: u32,
     template: TemplateId,
     level: Level,
-    text: Box<str>,
 }
 
 /// Version of the text of a snapshot.
@@ -132,17 +133,26 @@ impl Patterns {
     /// Takes an entry in and gives its template, and the level to count it with: a problem that belongs to the ordinary
     /// course of its session is none.
     pub fn add(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> (TemplateId, Level) {
+        let group = place.group.0;
         let mined = self.miner.mine(place.stream, entry.ts, level, entry.line);
-        if !mined.continues {
-            let unit = self.unit(place.group.0, mined.template, level, entry);
-            let in_session = self.state.trace.add(entry.ts, (place.group.0, unit), entry.line);
-            if let Some((lines, with_key)) = self.state.keyed.get_mut(place.group.0 as usize) {
-                *lines += 1;
-                *with_key += u32::from(in_session.is_some());
-            }
-            if in_session == Some(true) {
-                return (mined.template, level.min(Level::Info));
-            }
+        if let Some(trace) = mined.trace {
+            let unit = self.unit(group, trace, Level::Error);
+            self.state.bursts.add(unit);
+        }
+        if mined.continues {
+            return (mined.template, level);
+        }
+        let unit = self.unit(group, mined.template, level);
+        let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
+        if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
+            *lines += 1;
+            *with_key += u32::from(in_session.is_some());
+        }
+        if in_session == Some(true) {
+            return (mined.template, level.min(Level::Info));
+        }
+        if level >= Level::Warn {
+            self.state.bursts.add(unit);
         }
         (mined.template, level)
     }
@@ -159,7 +169,7 @@ impl Patterns {
         known.is_some_and(|(windows, share)| *windows >= ENOUGH_WINDOWS && *share >= IN_SESSIONS * windows)
     }
 
-    fn unit(&mut self, group: u32, template: TemplateId, level: Level, entry: &Entry<'_>) -> Unit {
+    fn unit(&mut self, group: u32, template: TemplateId, level: Level) -> Unit {
         if let Some(unit) = self.state.unit_of.get(&(group, template.0)) {
             return *unit;
         }
@@ -167,19 +177,21 @@ impl Patterns {
             let other = TemplateId(u32::MAX);
             return match self.state.unit_of.get(&(group, other.0)) {
                 Some(unit) => *unit,
-                None => self.state.push(UnitInfo {
-                    group,
-                    template: other,
-                    level: Level::Unknown,
-                    text: "other lines".into(),
-                }),
+                None => self.state.push(UnitInfo { group, template: other, level: Level::Unknown }),
             };
         }
-        let text = sample(entry.ts, level, entry.line).line;
-        let unknown = self.state.novelty.unknown_words(&text);
-        let unit = self.state.push(UnitInfo { group, template, level, text: shown(&text).into() });
+        let text = self.miner.get(template).map_or("", |template| template.text);
+        let unknown = self.state.novelty.unknown_words(text);
+        let unit = self.state.push(UnitInfo { group, template, level });
         self.fresh.push((unit, unknown));
         unit
+    }
+
+    /// The text of a unit's template as it is now, secrets masked, cut.
+    fn text(&self, unit: Unit) -> Option<String> {
+        let template = self.state.units.get(unit as usize)?.template;
+        let text = self.miner.get(self.miner.resolve(template)).map_or("other lines", |template| template.text);
+        Some(shown(&mask_secrets(text)).to_owned())
     }
 
     /// The rarest line of a window of lines, as a finding that is told when its score reaches its threshold; `None` while
@@ -188,7 +200,7 @@ impl Patterns {
     pub fn rarest(&self, group: GroupNumber, window: &[(TemplateId, Level)]) -> Option<Found> {
         let rarest = self.state.rarity.judge(group.0, window)?;
         let unit = self.state.unit_of.get(&(group.0, rarest.template.0));
-        let text = unit.and_then(|unit| self.state.units.get(*unit as usize)).map(|info| info.text.to_string());
+        let text = unit.and_then(|unit| self.text(*unit));
         let evidence = PatternEvidence {
             kind: PatternKind::Rare,
             line: text,
@@ -228,12 +240,12 @@ impl Patterns {
     pub fn close(&mut self, end: Nanos, whole: bool) -> Vec<Found> {
         self.follow_merges();
         if !whole {
-            self.state.trace.jump(end);
-            self.fresh.clear();
+            self.jump(end);
             return Vec::new();
         }
         let mut found = self.sessions(end);
         found.extend(self.novel());
+        found.extend(self.bursts());
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
         });
@@ -249,6 +261,7 @@ impl Patterns {
     /// Forgets what is open: entries before `start` were not read.
     pub fn jump(&mut self, start: Nanos) {
         self.state.trace.jump(start);
+        self.state.bursts.jump();
         self.fresh.clear();
     }
 
@@ -290,16 +303,15 @@ impl Patterns {
     }
 
     fn told(&self, one: &Deviation) -> Found {
-        let unit = |unit: Unit| self.state.units.get(unit as usize);
-        let text = |at: Unit| unit(at).map(|one| one.text.to_string()).unwrap_or_default();
-        let of = |at: Unit| unit(at).map_or(0, |one| one.group);
+        let of = |at: Unit| self.state.units.get(at as usize).map_or(0, |one| one.group);
         let (kind, group, line, after) = match one.kind {
-            Kind::Present(at) => (PatternKind::Unexpected, of(at), Some(text(at)), None),
-            Kind::Absent(at) => (PatternKind::Missing, of(at), Some(text(at)), None),
-            Kind::Many(at) => (PatternKind::MoreOften, of(at), Some(text(at)), None),
-            Kind::Few(at) => (PatternKind::LessOften, of(at), Some(text(at)), None),
+            Kind::Present(at) => (PatternKind::Unexpected, of(at), self.text(at), None),
+            Kind::Absent(at) => (PatternKind::Missing, of(at), self.text(at), None),
+            Kind::Many(at) => (PatternKind::MoreOften, of(at), self.text(at), None),
+            Kind::Few(at) => (PatternKind::LessOften, of(at), self.text(at), None),
             Kind::Slow(group) => (PatternKind::Slow, group, None, None),
-            Kind::Order(from, to) => (PatternKind::Order, of(to), Some(text(to)), Some(text(from))),
+            Kind::Order(from, to) => (PatternKind::Order, of(to), self.text(to), self.text(from)),
+            Kind::Start(at) => (PatternKind::Order, of(at), self.text(at), None),
         };
         let evidence = PatternEvidence {
             kind,
@@ -321,26 +333,20 @@ impl Patterns {
         let mut found = Vec::new();
         let mut with_new: Vec<u32> = Vec::new();
         for (unit, unknown) in fresh {
-            let Some(info) = self.state.units.get(unit as usize).filter(|info| info.level >= Level::Warn) else {
+            let Some((group, level)) = self.state.units.get(unit as usize).map(|info| (info.group, info.level)) else {
                 continue;
             };
-            with_new.push(info.group);
-            let surprise = self.state.novelty.surprise(info.group, info.level, unknown);
-            if surprise >= self.needed {
-                let evidence = PatternEvidence {
-                    kind: PatternKind::New,
-                    line: Some(info.text.to_string()),
-                    after: None,
-                    key: None,
-                    seen: 1.0,
-                    of: 1.0,
-                    expected: 0.0,
-                    seconds: None,
-                    windows: 1,
-                    share: 0.0,
-                };
-                found.push(self.found(info.group, surprise, evidence));
+            if level < Level::Warn {
+                continue;
             }
+            with_new.push(group);
+            let surprise = self.state.novelty.surprise(group, level, unknown);
+            if surprise >= self.needed {
+                found.push(self.found(group, surprise, self.problem(PatternKind::New, unit)));
+            }
+        }
+        for group in 0..self.state.groups.len() as u32 {
+            self.state.novelty.close(group, with_new.contains(&group));
         }
         for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
             if *lines > 0 {
@@ -348,10 +354,43 @@ impl Patterns {
             }
             (*lines, *keyed) = (0, 0);
         }
-        for group in 0..self.state.groups.len() as u32 {
-            self.state.novelty.close(group, with_new.contains(&group));
-        }
         found
+    }
+
+    fn bursts(&mut self) -> Vec<Found> {
+        let bursts = self.state.bursts.close();
+        let surprise = |burst: &Burst| self.state.bursts.surprise(burst);
+        let judged: Vec<(Burst, bool)> =
+            bursts.into_iter().map(|one| (surprise(&one) >= self.needed, one)).map(|(told, one)| (one, told)).collect();
+        let told = judged.iter().filter(|(_, told)| *told).map(|(one, _)| {
+            let group = self.state.units.get(one.unit as usize).map_or(0, |info| info.group);
+            let problem = PatternEvidence {
+                seen: one.seen,
+                of: one.seen,
+                expected: one.expected,
+                windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+                ..self.problem(PatternKind::Burst, one.unit)
+            };
+            self.found(group, surprise(one), problem)
+        });
+        let told = told.collect();
+        self.state.bursts.told(&judged);
+        told
+    }
+
+    fn problem(&self, kind: PatternKind, unit: Unit) -> PatternEvidence {
+        PatternEvidence {
+            kind,
+            line: self.text(unit),
+            after: None,
+            key: None,
+            seen: 1.0,
+            of: 1.0,
+            expected: 0.0,
+            seconds: None,
+            windows: 1,
+            share: 0.0,
+        }
     }
 
     fn found(&self, group: u32, surprise: f64, evidence: PatternEvidence) -> Found {

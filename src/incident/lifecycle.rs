@@ -31,6 +31,10 @@ pub const RATES: usize = 30;
 /// Observations that may wait for a count. When there are more, the count counts as answered.
 const MAX_WAITING: usize = 1000;
 
+/// A part of the score that is worth telling again, and how many reasons are remembered.
+const WEIGHTY: f64 = 0.2;
+const MAX_REASONS: usize = 64;
+
 /// How the detail of an incident begins that was closed for another reason than that it is over.
 pub const WITHDRAWN: &str = "withdrawn: ";
 
@@ -87,6 +91,9 @@ struct Open {
     quiet_from: Nanos,
     /// The count that is waited for.
     wish: Option<TimeRange>,
+    /// What was said so far, as hashes.
+    #[serde(default)]
+    reasons: Vec<u64>,
 }
 
 /// What followed from an observation, or from an answer.
@@ -214,6 +221,7 @@ impl Lifecycle {
         if !fresh {
             open.weigh(anomaly, title);
         }
+        let news = open.is_news(anomaly, origin.config);
         open.incident.windows += 1;
         open.incident.lines += anomaly.lines;
         open.incident.last_seen = open.incident.last_seen.max(anomaly.range.end);
@@ -227,11 +235,12 @@ impl Lifecycle {
                 open.wish = Some(TimeRange::new(open.incident.started_at, open.incident.last_seen));
                 Outcome::changed(&open.incident)
             }
-            _ => self.go_on(origin, seen.range.end),
+            _ => self.go_on(origin, seen.range.end, news.then_some(anomaly)),
         }
     }
 
-    fn go_on(&mut self, origin: &Origin<'_>, at: Nanos) -> Outcome {
+    /// `news`: the window, when it says something new.
+    fn go_on(&mut self, origin: &Origin<'_>, at: Nanos, news: Option<&Anomaly>) -> Outcome {
         let Some(open) = &mut self.open else { return Outcome::default() };
         open.wish = None;
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
@@ -239,6 +248,12 @@ impl Lifecycle {
         }
         if at - open.told_at >= origin.config.update_interval.nanos() {
             return Outcome::told(open.tell(TransitionKind::Continued, at));
+        }
+        if let Some(anomaly) = news.filter(|_| at - open.told_at >= origin.config.resolve_after.nanos()) {
+            let mut told = open.tell(TransitionKind::Continued, at);
+            // What is new is what they should look at; the incident keeps its worst window.
+            told.incident.worst = Some(anomaly.clone());
+            return Outcome::told(told);
         }
         Outcome::changed(&open.incident)
     }
@@ -321,7 +336,29 @@ impl Open {
             rates: Vec::new(),
             detail: None,
         };
-        Self { incident, told: 0, told_at: start, confirmed_until: start, quiet_from: anomaly.range.end, wish: None }
+        Self {
+            incident,
+            told: 0,
+            told_at: start,
+            confirmed_until: start,
+            quiet_from: anomaly.range.end,
+            wish: None,
+            reasons: Vec::new(),
+        }
+    }
+
+    /// Whether a window says something that the incident did not say before: another reason, or that it is back after
+    /// having been quiet for half the time that would have resolved it.
+    fn is_news(&mut self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
+        let first = self.reasons.is_empty();
+        let mut news = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
+        for reason in reasons(&anomaly.evidence) {
+            if !self.reasons.contains(&reason) && self.reasons.len() < MAX_REASONS {
+                self.reasons.push(reason);
+                news = true;
+            }
+        }
+        news && !first
     }
 
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
@@ -348,6 +385,19 @@ impl Open {
         self.told_at = at;
         Transition { kind, number: self.told, at, incident: self.incident.clone() }
     }
+}
+
+/// What an anomaly says, as hashes: kinds of findings with the lines that they are about.
+fn reasons(evidence: &Evidence) -> Vec<u64> {
+    let features = evidence.features.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+        let up = one.seen > one.expected.1;
+        fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
+    });
+    let patterns = evidence.patterns.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+        let line = one.line.as_deref().unwrap_or_default();
+        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8]), line.as_bytes())
+    });
+    features.chain(patterns).collect()
 }
 
 /// How bad an anomaly is: critical when lines stop or errors are ten times what is expected, info when only the shape

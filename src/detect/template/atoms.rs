@@ -50,10 +50,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether a blank stands before the atom.
+    /// Whether a blank stands between the atom and the one before.
     pub(super) fn is_spaced(&self, i: usize) -> bool {
         let start = self.spans.get(i).map_or(0, |span| span.0 as usize);
-        start.checked_sub(1).and_then(|at| self.text.get(at)).is_some_and(|b| is_blank(*b))
+        let before = i.checked_sub(1).and_then(|i| self.spans.get(i)).map_or(start, |span| span.1 as usize);
+        let gap = self.text.get(before..(start + 1).min(self.text.len())).unwrap_or_default();
+        gap.iter().any(|b| is_blank(*b))
     }
 }
 

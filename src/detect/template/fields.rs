@@ -4,8 +4,11 @@
 //! message is read as `key=value` of its fields, so that its keys and its states make its template. What never happens here:
 //! a list of known programs.
 
+use memchr::memmem;
+
 use super::Level;
 use super::byte::{all_digits, is_alnum, is_blank, place_in, word_hash};
+use super::column::Columns;
 use super::json::{Pairs, Value, string_end, unescape, unescape_into};
 use crate::detect::level::of_value;
 
@@ -62,6 +65,21 @@ pub(super) fn fields<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fiel
         _ => None,
     }
 }
+
+/// Where the JSON with a message begins that stands behind a header that is not known yet; 0 when there is none.
+#[inline]
+pub(super) fn behind_header(line: &[u8]) -> usize {
+    if line.last() != Some(&b'}') || line.first() == Some(&b'{') {
+        return 0;
+    }
+    let head = line.get(..HEAD).unwrap_or(line);
+    let begins = |line| matches!(Columns::new(line).form()[0], b'T' | b'L');
+    let start = memmem::find(head, b" {\"").filter(|_| begins(line)).map_or(0, |at| at + 1);
+    if start > 0 && line.get(start..).and_then(message_of).is_some() { start } else { 0 }
+}
+
+/// Where a header ends at the latest.
+const HEAD: usize = 200;
 
 #[derive(Clone, Copy, Default)]
 struct Found<'a> {

@@ -7,9 +7,10 @@
 use super::Limits;
 use super::atoms::{V, View, is_word, sequence_hash, wild_hash};
 use super::byte::word_hash;
+use super::place::Places;
 use super::slot::{MOST, is_capitals, shape, threshold};
 use super::snapshot::stored;
-use super::store::{Origin, RowKind, Seq, Store};
+use super::store::{Origin, Row, RowKind, Seq, Store};
 use super::table::Table;
 
 /// Members of a family that are remembered for its merging.
@@ -88,6 +89,7 @@ pub(super) struct Groups {
     pub(super) buckets: Table<Bucket>,
     pub(super) sequences: usize,
     pub(super) coarse: u64,
+    pub(super) places: Places,
 }
 
 /// A sequence that was never seen, with its hash.
@@ -102,11 +104,17 @@ pub(super) struct Unseen<'a> {
 stored!(Family { values, wild, variable, members });
 stored!(Bucket { sequences, free });
 stored!(Member { id, atoms, capitals });
-stored!(Groups { families, buckets, sequences, coarse });
+stored!(Groups { families, buckets, sequences, coarse, places });
 
 impl Groups {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { families: Table::new(limits.families), buckets: Table::new(limits.buckets), sequences: 0, coarse: 0 }
+        Self {
+            families: Table::new(limits.families),
+            buckets: Table::new(limits.buckets),
+            sequences: 0,
+            coarse: 0,
+            places: Places::default(),
+        }
     }
 
     /// The slot of the template that an unseen sequence belongs to.
@@ -115,7 +123,9 @@ impl Groups {
             store.remember(unseen.hash, slot);
             return slot;
         }
-        store.forget_old(unseen.origin.ts.saturating_sub(limits.forget_after));
+        if 2 * store.len() >= limits.templates {
+            store.forget_old(unseen.origin.ts.saturating_sub(limits.forget_after));
+        }
         if store.len() >= limits.templates {
             let slot = self.beginning(store, unseen, limits);
             store.remember(unseen.hash, slot);
@@ -124,6 +134,9 @@ impl Groups {
         let slot = store.add(Seq::of(unseen.seq, |_| false), unseen.place, RowKind::Message, unseen.origin);
         let Some(id) = store.row(slot).map(|row| row.id) else { return slot };
         self.adopt(store, unseen.seq, unseen.place, slot);
+        if self.places.saw(unseen.place, shape(unseen.seq, 0)) {
+            self.drop_places(store);
+        }
         let slot = store.slot(id).unwrap_or(slot);
         store.remember(unseen.hash, slot);
         slot
@@ -160,6 +173,26 @@ impl Groups {
             }
         }
         None
+    }
+
+    /// Places say nothing: what differs in them only is one.
+    #[cold]
+    fn drop_places(&mut self, store: &mut Store) {
+        for id in store.ids() {
+            let Some(slot) = store.slot(id) else { continue };
+            let own = |row: &&Row| row.id == id && row.place != 0 && row.kind == RowKind::Message;
+            let Some(seq) = store.row(slot).filter(own).map(|row| row.seq.clone()) else { continue };
+            let hash = sequence_hash(&seq.atoms, 0);
+            let origin = Origin { ts: 0, stream: 0, line: "" };
+            let unseen = Unseen { seq: seq.view(), hash, place: 0, origin };
+            match store.find(hash).or_else(|| self.known(store, &unseen)) {
+                Some(into) => store.merge(slot, into),
+                None => {
+                    store.rekey(slot, seq.clone(), 0);
+                    self.adopt(store, seq.view(), 0, slot);
+                }
+            }
+        }
     }
 
     /// Too many templates: one for all messages with the same three words first, and in the end one for all.

@@ -3,7 +3,7 @@
 //! What comes in: lines of one stream. What goes out: for each line its level word, the code place in its header, and where
 //! its message begins. What never happens here: a line dropped, or a header that is known beforehand.
 
-use super::byte::{is_alnum, is_level, is_level_letter, place_in, word_hash};
+use super::byte::{is_alnum, is_letter, is_level, is_level_letter, place_in, word_hash};
 use super::column::{COLUMNS, Columns, Kind, ends_name, is_number, is_separator, is_time};
 use super::snapshot::stored;
 
@@ -16,7 +16,7 @@ const BEHIND: usize = 6;
 const FORMS: usize = 6;
 const FORM_LINES: u32 = 20;
 /// Forms that are counted while learning.
-const FORMS_SEEN: usize = 16;
+const FORMS_SEEN: usize = 8;
 
 /// The headers of one stream: one for all lines, or one for each form of their first two columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Header {
 
 stored!(Headers { all, forms });
 stored!(Header { kinds, strict, places });
-stored!(Counts { seen, time, level, letter, bracket, separator, name, number, piped, place, marked, first, varied });
+stored!(Counts { seen, time, level, letter, bracket, separator, name, number, apart, place, marked, first, varied });
 stored!(Form { lines, columns });
 stored!(Learner { all, forms });
 
@@ -165,7 +165,7 @@ struct Counts {
     separator: u32,
     name: u32,
     number: u32,
-    piped: u32,
+    apart: u32,
     place: u32,
     /// A level that is not a lower-case bare word.
     marked: bool,
@@ -174,7 +174,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, token: &[u8], piped: bool) {
+    fn add(&mut self, token: &[u8], apart: bool) {
         let level = is_level(token);
         self.seen += 1;
         self.time += u32::from(is_time(token));
@@ -184,7 +184,7 @@ impl Counts {
         self.separator += u32::from(is_separator(token));
         self.name += u32::from(token.len() > 1 && ends_name(token));
         self.number += u32::from(is_number(token));
-        self.piped += u32::from(piped);
+        self.apart += u32::from(apart && token.first().is_some_and(|b| is_letter(*b)));
         self.place += u32::from(place_in(token).is_some());
         self.marked |= level && token.iter().any(|b| b.is_ascii_uppercase() || !is_alnum(*b));
         let hash = word_hash(token);
@@ -201,7 +201,7 @@ impl Counts {
             () if most(self.letter) => Kind::Level,
             () if most(self.bracket) => Kind::Bracket,
             () if many(self.separator) => Kind::Separator,
-            () if many(self.name) && self.varied => Kind::Name,
+            () if many(self.name) && (self.varied || most(self.place)) => Kind::Name,
             () if most(self.number) => Kind::Number,
             () => Kind::Any,
         }
@@ -249,6 +249,7 @@ impl Form {
     fn extend(&self, kinds: &mut [Kind], last: usize) -> usize {
         let mut i = last + 1;
         let mut named = kinds.iter().take(i).any(|kind| *kind == Kind::Name);
+        let mut bare = false;
         while let Some(kind) = kinds.get(i).copied().filter(|_| i - last <= BEHIND) {
             match kind {
                 Kind::Separator | Kind::Bracket | Kind::Number => i += 1,
@@ -257,12 +258,12 @@ impl Form {
                     named = true;
                 }
                 Kind::Any if !named => {
-                    let piped = self.columns.get(i).is_some_and(|counts| counts.piped * 100 >= COVER * self.lines);
+                    let apart = self.columns.get(i).is_some_and(|counts| counts.apart * 100 >= COVER * self.lines);
                     let at = i;
                     match kinds.get(i + 1) {
                         Some(Kind::Separator | Kind::Bracket) => i += 2,
                         Some(Kind::Name) => i += 1,
-                        Some(_) if piped => i += 1,
+                        Some(_) if apart && !bare => (i, bare) = (i + 1, true),
                         _ => break,
                     }
                     if let Some(kind) = kinds.get_mut(at) {

@@ -15,6 +15,7 @@ mod fields;
 mod group;
 mod header;
 mod json;
+mod place;
 mod quality;
 mod reader;
 mod slot;
@@ -28,7 +29,7 @@ mod trace;
 mod value;
 mod wrapper;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Level;
 use crate::time::{HOUR, Nanos};
@@ -57,7 +58,7 @@ pub struct Limits {
     pub families: usize,
     /// See `families`.
     pub buckets: usize,
-    /// A template that was not seen for so long may be forgotten; its id comes back with it.
+    /// A template that was not seen for so long may be forgotten when half of the room is used; its id comes back with it.
     pub forget_after: Nanos,
 }
 
@@ -145,6 +146,8 @@ pub struct Miner {
     index: FxHashMap<u64, u32>,
     hand: usize,
     serials: u32,
+    /// What streams have in common that are too young, or too quiet, for a header of their own.
+    common: Stream,
     /// The headers learnt last; a new stream begins with the one that fits its first line.
     recent: Vec<Headers>,
 }
@@ -159,15 +162,18 @@ impl Miner {
     /// A miner that knows nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        let mut store = Store::new();
+        store.most = limits.templates;
         Self {
             limits,
-            store: Store::new(),
+            store,
             groups: Groups::new(&limits),
             reader: Reader::default(),
             streams: Vec::new(),
             index: FxHashMap::default(),
             hand: 0,
             serials: 0,
+            common: Stream { own: true, ..Stream::new(0, 0) },
             recent: Vec::new(),
         }
     }
@@ -201,26 +207,43 @@ impl Miner {
 
     /// The template of a line. `level`: what is believed of it; it is counted with the template.
     pub fn mine(&mut self, slot: StreamSlot, ts: Nanos, level: Level, line: &str) -> Mined {
-        let Self { limits, store, groups, reader, streams, recent, .. } = self;
-        let Some(stream) = streams.get_mut(slot.0 as usize) else { return Mined::default() };
+        let Self { limits, store, groups, reader, streams, common, recent, .. } = self;
+        let at = slot.0 as usize;
+        let Some(stream) = streams.get_mut(at) else { return Mined::default() };
         let origin = Origin { ts, stream: stream.serial, line };
         let line = wrapper::strip(line.as_bytes(), &mut reader.wrap);
         if stream.lines == 0 {
-            begin(stream, line, recent);
+            begin(stream, line, recent, &common.headers);
         }
-        let mut cut = stream.headers.cut(line);
-        let (part, trace) = follow(store, stream, line, &cut, origin);
+        let mut cut = stream.in_force(&common.headers).cut(line);
+        let headed = stream.in_force(&common.headers).columns() > 0;
+        let (part, trace) = follow(store, stream, line, (&cut, headed), origin);
         if part == Part::Continues {
             let template = trace.unwrap_or_else(|| TemplateId(store.resolve(stream.event)));
             return Mined { template, level: None, continues: true, trace };
         }
         // What begins a stack trace has no header.
-        if let Some(headers) = stream.learn(line, stream.trace.is_idle()) {
-            relearn(store, groups, stream, recent, headers);
-            cut = stream.headers.cut(line);
+        let typical = stream.trace.is_idle();
+        let learnt = stream.learn(line, typical);
+        let changed = if stream.own { None } else { common.learn(line, typical) };
+        let change = learnt.is_some() || changed.is_some();
+        if change {
+            let mut known = Known { store, groups, recent };
+            known.change_common(common, streams, changed);
+            known.change_own(streams.get_mut(at), &common.headers, learnt);
+        }
+        let Some(stream) = streams.get_mut(at) else { return Mined::default() };
+        if change {
+            cut = stream.in_force(&common.headers).cut(line);
         }
         stream.fitted(cut.fits);
-        let message = reader.body.read(line, &cut);
+        if !stream.own {
+            common.fitted(cut.fits);
+        }
+        let mut message = reader.body.read(line, &cut);
+        if groups.places.idle {
+            message.place = 0;
+        }
         let hash = message.hash();
         let mut slot = match store.find(hash) {
             Some(slot) => slot,
@@ -247,7 +270,7 @@ impl Miner {
         let stream = self.streams.get_mut(slot.0 as usize)?;
         let origin = Origin { ts, stream: stream.serial, line: "" };
         let signature = stream.trace.signature(true)?;
-        Some(tell(&mut self.store, stream.event, stream.level, signature, origin))
+        tell(&mut self.store, stream.event, stream.level, signature, origin)
     }
 
     /// What an id has become by merging; itself when it has not.
@@ -275,8 +298,9 @@ impl Miner {
     /// The variable parts of a line, in order. Slow: for explanations.
     #[must_use]
     pub fn variables(&self, slot: StreamSlot, line: &str) -> Vec<Variable> {
-        let headers = self.streams.get(slot.0 as usize).map(|stream| stream.headers.clone()).unwrap_or_default();
-        self.variables_with(&headers, line)
+        let common = &self.common.headers;
+        let headers = self.streams.get(slot.0 as usize).map_or(common, |stream| stream.in_force(common));
+        self.variables_with(headers, line)
     }
 
     /// The kinds of the variable parts of a template's lines, in order, by its example.
@@ -284,8 +308,9 @@ impl Miner {
     pub fn kinds(&self, id: TemplateId) -> Vec<ValueKind> {
         let Some(row) = self.store.by_id(id.0) else { return Vec::new() };
         let stream = self.streams.iter().find(|stream| stream.serial == row.stream);
-        let headers = stream.map(|stream| stream.headers.clone()).unwrap_or_default();
-        self.variables_with(&headers, &row.example).iter().map(|variable| variable.kind).collect()
+        let common = &self.common.headers;
+        let headers = stream.map_or(common, |stream| stream.in_force(common));
+        self.variables_with(headers, &row.example).iter().map(|variable| variable.kind).collect()
     }
 
     /// What templates are worth for these streams.
@@ -320,6 +345,7 @@ impl Miner {
         self.streams.put(&mut out);
         (self.hand, self.serials).put(&mut out);
         self.recent.put(&mut out);
+        self.common.put(&mut out);
         out
     }
 
@@ -332,18 +358,22 @@ impl Miner {
             return None;
         }
         let mut from = Bytes(rest);
-        let (store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
+        let (mut store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
+        store.most = limits.templates;
         let streams: Vec<Stream> = Vec::take(&mut from)?;
         let (hand, serials): (usize, u32) = Stored::take(&mut from)?;
-        let recent = Vec::take(&mut from)?;
+        let (recent, common) = Stored::take(&mut from)?;
         let index = streams.iter().zip(0..).map(|(stream, slot)| (stream.key, slot)).collect();
         let hand = if hand < streams.len() { hand } else { 0 };
-        Some(Self { limits, store, groups, reader: Reader::default(), streams, index, hand, serials, recent })
+        Some(Self { limits, store, groups, reader: Reader::default(), streams, index, hand, serials, common, recent })
     }
 
     fn variables_with(&self, headers: &Headers, line: &str) -> Vec<Variable> {
         let mut reader = Reader::default();
-        let message = reader.whole(line.as_bytes(), headers);
+        let mut message = reader.whole(line.as_bytes(), headers);
+        if self.groups.places.idle {
+            message.place = 0;
+        }
         let view = message.view();
         let row = self.store.peek(message.hash()).filter(|row| row.seq.atoms.len() == view.atoms.len());
         // The message is a part of the line, or was unescaped elsewhere.
@@ -379,10 +409,13 @@ fn show(row: &Row) -> Template<'_> {
 
 /// A new stream begins with the header that fits its first line, of those that other streams have.
 #[cold]
-fn begin(stream: &mut Stream, line: &[u8], recent: &[Headers]) {
+fn begin(stream: &mut Stream, line: &[u8], recent: &[Headers], common: &Headers) {
+    if common.columns() > 0 && common.cut(line).fits {
+        return;
+    }
     let fitting = recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(line).fits);
     if let Some(headers) = fitting.max_by_key(|headers| headers.columns()) {
-        stream.headers = headers.clone();
+        (stream.headers, stream.own) = (headers.clone(), true);
     }
 }
 
@@ -392,14 +425,19 @@ fn follow(
     store: &mut Store,
     stream: &mut Stream,
     line: &[u8],
-    cut: &header::Cut<'_>,
+    (cut, headed): (&header::Cut<'_>, bool),
     origin: Origin<'_>,
 ) -> (Part, Option<TemplateId>) {
     let before = if stream.trace.is_idle() { None } else { Some(stream.trace.clone()) };
-    let (mut header, mut headed) = (cut.message > 0, stream.headers.columns() > 0);
+    let (mut header, mut headed) = (cut.message > 0, headed);
     if !headed && stream.lines < YOUNG {
         // Before a header is learnt, a line that begins with a time or a level has one, and then the others have.
-        let begins = matches!(column::Columns::new(line).form()[0], b'T' | b'L');
+        let level = line.first().is_some_and(|b| !b.is_ascii_lowercase());
+        let begins = match column::Columns::new(line).form()[0] {
+            b'T' => true,
+            b'L' => level,
+            _ => false,
+        };
         stream.timed |= begins;
         (header, headed) = (begins, stream.timed);
     }
@@ -413,24 +451,24 @@ fn follow(
     let over = ended.as_mut().and_then(|trace| trace.signature(true));
     let now = if part == Part::Continues { stream.trace.signature(false) } else { None };
     let told = over.or(now);
-    (part, told.map(|signature| tell(store, stream.event, stream.level, signature, origin)))
+    (part, told.and_then(|signature| tell(store, stream.event, stream.level, signature, origin)))
 }
 
 /// Counts a trace below an event.
-fn tell(store: &mut Store, event: u32, level: Level, signature: &Signature, origin: Origin<'_>) -> TemplateId {
+fn tell(store: &mut Store, event: u32, level: Level, signature: &Signature, origin: Origin<'_>) -> Option<TemplateId> {
     let head = store.resolve(event);
-    let slot = trace_slot(store, head, signature, origin);
-    store.count(slot, origin.ts, level)
+    let slot = trace_slot(store, head, signature, origin)?;
+    Some(store.count(slot, origin.ts, level))
 }
 
 /// The slot of the trace that one entry holds.
 #[cold]
 fn whole_trace(store: &mut Store, slot: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
     let head = store.row(slot).map_or(0, |row| row.id);
-    trace_slot(store, head, signature, origin)
+    trace_slot(store, head, signature, origin).unwrap_or(slot)
 }
 
-fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> u32 {
+fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origin<'_>) -> Option<u32> {
     let (text, example) = match store.by_id(head) {
         Some(row) => (row.seq.text.to_string(), row.example.to_string()),
         None => (String::new(), String::new()),
@@ -440,34 +478,64 @@ fn trace_slot(store: &mut Store, head: u32, signature: &Signature, origin: Origi
     store.trace(head, seq, Origin { line, ..origin })
 }
 
-/// Puts new headers in force. What was mined with the old ones keeps its ids: the example lines of the stream's templates are
-/// cut with the new ones, and what is equal then merges.
-#[cold]
-fn relearn(store: &mut Store, groups: &mut Groups, stream: &mut Stream, recent: &mut Vec<Headers>, headers: Headers) {
-    let old = std::mem::replace(&mut stream.headers, headers.clone());
-    let mut reader = Box::<Reader>::default();
-    for id in store.ids() {
-        let Some(slot) = store.slot(id) else { continue };
-        let own = |row: &&Row| row.id == id && row.stream == stream.serial && row.kind == RowKind::Message;
-        let Some(row) = store.row(slot).filter(own) else { continue };
-        let Some((seq, place)) = moved(&mut reader, row, &old, &headers) else { continue };
-        let key = atoms::sequence_hash(&seq.atoms, place);
-        let origin = Origin { ts: row.last, stream: row.stream, line: "" };
-        let unseen = Unseen { seq: seq.view(), hash: key, place, origin };
-        let known = store.find(key).or_else(|| groups.known(store, &unseen));
-        match known {
-            Some(into) => store.merge(slot, into),
-            None => {
-                store.rekey(slot, seq.clone(), place);
-                groups.adopt(store, seq.view(), place, slot);
+/// What a change of headers touches.
+struct Known<'a> {
+    store: &'a mut Store,
+    groups: &'a mut Groups,
+    recent: &'a mut Vec<Headers>,
+}
+
+impl Known<'_> {
+    /// Puts new headers in force for the streams that have none of their own.
+    #[cold]
+    fn change_common(&mut self, common: &mut Stream, streams: &[Stream], headers: Option<Headers>) {
+        let Some(headers) = headers else { return };
+        let old = std::mem::replace(&mut common.headers, headers.clone());
+        let own: FxHashSet<u32> = streams.iter().filter(|stream| stream.own).map(|stream| stream.serial).collect();
+        self.relearn(|serial| !own.contains(&serial), &old, headers);
+    }
+
+    /// Puts new headers in force for one stream.
+    #[cold]
+    fn change_own(&mut self, stream: Option<&mut Stream>, common: &Headers, headers: Option<Headers>) {
+        let (Some(stream), Some(headers)) = (stream, headers) else { return };
+        if stream.keeps(common, &headers) {
+            return;
+        }
+        let old = stream.in_force(common).clone();
+        (stream.headers, stream.own) = (headers.clone(), true);
+        self.relearn(|serial| serial == stream.serial, &old, headers);
+    }
+
+    /// What was mined with the old headers keeps its ids: the example lines of these streams' templates are cut with the new
+    /// ones, and what is equal then merges.
+    fn relearn(&mut self, of: impl Fn(u32) -> bool, old: &Headers, headers: Headers) {
+        let Self { store, groups, recent } = self;
+        let mut reader = Box::<Reader>::default();
+        for id in store.ids() {
+            let Some(slot) = store.slot(id) else { continue };
+            let own = |row: &&Row| row.id == id && of(row.stream) && row.kind == RowKind::Message;
+            let Some(row) = store.row(slot).filter(own) else { continue };
+            let Some((seq, place)) = moved(&mut reader, row, old, &headers) else { continue };
+            let place = if groups.places.idle { 0 } else { place };
+            let key = atoms::sequence_hash(&seq.atoms, place);
+            let origin = Origin { ts: row.last, stream: row.stream, line: "" };
+            let unseen = Unseen { seq: seq.view(), hash: key, place, origin };
+            let known = store.find(key).or_else(|| groups.known(store, &unseen));
+            match known {
+                Some(into) => store.merge(slot, into),
+                None => {
+                    store.rekey(slot, seq.clone(), place);
+                    groups.adopt(store, seq.view(), place, slot);
+                }
             }
         }
-    }
-    store.refresh_traces();
-    recent.retain(|known| *known != headers);
-    recent.push(headers);
-    if recent.len() > RECENT {
-        recent.remove(0);
+        store.refresh_traces();
+        recent.retain(|known| *known != headers);
+        recent.push(headers);
+        if recent.len() > RECENT {
+            recent.remove(0);
+        }
     }
 }
 
@@ -485,6 +553,9 @@ fn moved(reader: &mut Reader, row: &Row, old: &Headers, new: &Headers) -> Option
         && known.atoms.iter().zip(&before).all(|(known, atom)| known == atom || *known == atoms::V);
     let shift = before.len() as isize - view.atoms.len() as isize;
     if !same {
+        if !(row.example.contains("[masked]") || row.example.ends_with('…')) {
+            return None;
+        }
         // The example lost a secret. What the longer header takes is the beginning, whatever the rest was.
         let shift = usize::try_from(shift).ok().filter(|shift| before.get(*shift..) == Some(view.atoms))?;
         let (atoms, spans) = (known.atoms.get(shift..)?, known.spans.get(shift..)?);

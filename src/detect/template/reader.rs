@@ -9,7 +9,7 @@ use memchr::memchr;
 use super::Level;
 use super::atoms::{Atoms, View, sequence_hash};
 use super::byte::word_hash;
-use super::fields::fields;
+use super::fields::{behind_header, fields};
 use super::header::{Cut, Headers};
 use super::trace::{Part, Signature, Trace};
 use super::wrapper::{Wrap, strip as unwrap};
@@ -54,7 +54,8 @@ impl Body {
         let mut level = cut.level.and_then(of_value);
         let mut place = cut.place.map_or(0, word_hash);
         let mut message = text;
-        if let Some(fields) = fields(text, buffer) {
+        let json = if cut.message == 0 { behind_header(text) } else { 0 };
+        if let Some(fields) = fields(text.get(json..).unwrap_or(text), buffer) {
             level = fields.level.or(level);
             place = if fields.place == 0 { place } else { fields.place };
             message = fields.message;

@@ -15,13 +15,15 @@ const IDENTIFIER: u8 = 4;
 const CAPITALS: u8 = 10;
 /// After `user`, `host`, `file`: what follows is a name.
 const NAME: u8 = 2;
+/// Code places tell messages apart, until there are more of them than one message can have.
+const PLACE: u8 = 20;
 /// No threshold is higher.
 pub(super) const MOST: usize = 20;
 
 /// Different values until slot `i` is a variable; 0 for never.
 pub(super) fn threshold(seq: View<'_>, i: usize) -> u8 {
     let word = seq.word(i);
-    if !seq.atoms.get(i).is_some_and(|atom| is_word(*atom)) || !has_alnum(word) || is_place(word) {
+    if !seq.atoms.get(i).is_some_and(|atom| is_word(*atom)) || !has_alnum(word) {
         return 0;
     }
     let others =
@@ -29,6 +31,9 @@ pub(super) fn threshold(seq: View<'_>, i: usize) -> u8 {
     if others == 0 {
         // Messages of one word are states.
         return if seq.atoms.len() >= 6 { 2 * WORD } else { 0 };
+    }
+    if is_place(word) {
+        return PLACE;
     }
     let before = i.checked_sub(1).map_or(&[][..], |at| seq.word(at));
     let cue = if matches!(before, b"=" | b":") { i.checked_sub(2).map_or(&[][..], |at| seq.word(at)) } else { before };

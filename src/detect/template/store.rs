@@ -134,6 +134,8 @@ pub(super) struct Store {
     tombs: Table<u32>,
     hand: usize,
     traces: usize,
+    /// Templates from which on there is no room for traces.
+    pub(super) most: usize,
 }
 
 impl Store {
@@ -151,6 +153,7 @@ impl Store {
             tombs: Table::new(TOMBSTONES),
             hand: 0,
             traces: 0,
+            most: 0,
         }
     }
 
@@ -322,18 +325,21 @@ impl Store {
         }
     }
 
-    /// The template of a trace below an event: what was thrown and the top frames.
-    pub(super) fn trace(&mut self, head: u32, seq: Seq, origin: Origin<'_>) -> u32 {
+    /// The template of a trace below an event: what was thrown and the top frames. `None` when there is no room for it.
+    pub(super) fn trace(&mut self, head: u32, seq: Seq, origin: Origin<'_>) -> Option<u32> {
         let place = trace_place(head);
         if let Some(slot) = self.find(sequence_hash(&seq.atoms, place)) {
-            return slot;
+            return Some(slot);
+        }
+        if self.len() >= self.most {
+            return None;
         }
         let slot = self.add(seq, place, RowKind::Trace, origin);
         self.traces += 1;
         if let Some(row) = self.row_mut(slot) {
             row.head = head;
         }
-        slot
+        Some(slot)
     }
 
     /// The texts of traces begin with that of their event, which may have changed.

@@ -10,11 +10,14 @@ use super::trace::Trace;
 /// Lines after which the header is learnt the first times.
 const LEARN_AT: [u32; 6] = [10, 20, 40, 100, 200, MOST];
 const MOST: u32 = 500;
+/// From so many lines on a stream trusts what it has learnt by itself.
+const SURE: u64 = 100;
 /// It is learnt again from the lines that end here: the beginning of a stream may be monotone.
 const AGAIN: u64 = 5_000;
-/// The fit is watched over so many lines; when more than one in twenty does not fit, the header is learnt again.
+/// The fit is watched over so many lines, each time over twice as many; when more than one in twenty does not fit, the header
+/// is learnt again.
 const WATCHED: u32 = 1_000;
-const MISFITS: u32 = WATCHED / 20;
+const MOST_PATIENCE: u32 = 8;
 
 /// A stream.
 #[derive(Debug, Default)]
@@ -24,10 +27,13 @@ pub(super) struct Stream {
     pub(super) serial: u32,
     pub(super) used: bool,
     pub(super) headers: Headers,
+    /// The headers are its own; before, those count that its watch has in common.
+    pub(super) own: bool,
     pub(super) learner: Option<Box<Learner>>,
     pub(super) lines: u64,
     pub(super) watched: u32,
     pub(super) misfits: u32,
+    pub(super) patience: u32,
     /// Templates seen, by the last byte of their ids.
     pub(super) seen: [u64; 4],
     /// Lines that made a template.
@@ -67,7 +73,18 @@ impl Stream {
         if ripe {
             self.learner = None;
         }
-        if headers == self.headers { None } else { Some(headers) }
+        if headers == self.headers && self.own { None } else { Some(headers) }
+    }
+
+    /// Whether a stream that has learnt these headers from few lines should rather keep those in common.
+    pub(super) fn keeps(&self, common: &Headers, headers: &Headers) -> bool {
+        !self.own && (headers == common || (self.lines < SURE && headers.columns() <= common.columns()))
+    }
+
+    /// The headers in force: its own, or those in common.
+    #[inline]
+    pub(super) fn in_force<'a>(&'a self, common: &'a Headers) -> &'a Headers {
+        if self.own { &self.headers } else { common }
     }
 
     /// Takes note of whether a line had the whole header.
@@ -75,9 +92,10 @@ impl Stream {
     pub(super) fn fitted(&mut self, fits: bool) {
         self.watched += 1;
         self.misfits += u32::from(!fits);
-        if self.watched >= WATCHED {
-            if self.misfits > MISFITS && self.learner.is_none() {
+        if self.watched >= WATCHED << self.patience {
+            if 20 * self.misfits > self.watched && self.learner.is_none() {
                 self.learner = Some(Box::default());
+                self.patience = (self.patience + 1).min(MOST_PATIENCE);
             }
             (self.watched, self.misfits) = (0, 0);
         }
@@ -95,31 +113,35 @@ impl Stored for Stream {
     fn put(&self, out: &mut Vec<u8>) {
         (self.key, self.serial, self.used).put(out);
         self.headers.put(out);
+        self.own.put(out);
         self.learner.put(out);
         (self.lines, self.watched, self.misfits).put(out);
         self.seen.put(out);
         (self.fresh, self.event, self.level as u8).put(out);
-        self.timed.put(out);
+        (self.timed, self.patience).put(out);
         self.trace.put(out);
     }
 
     fn take(from: &mut Bytes<'_>) -> Option<Self> {
         let (key, serial, used) = Stored::take(from)?;
-        let (headers, learner) = (Headers::take(from)?, Stored::take(from)?);
+        let (headers, own, learner) = Stored::take(from)?;
         let (lines, watched, misfits) = Stored::take(from)?;
         let seen = Stored::take(from)?;
         let (fresh, event, level): (_, _, u8) = Stored::take(from)?;
         let level = LEVELS.get(usize::from(level)).copied()?;
-        let (timed, trace) = Stored::take(from)?;
+        let ((timed, patience), trace): ((bool, u32), _) = Stored::take(from)?;
+        let patience = patience.min(MOST_PATIENCE);
         Some(Self {
             key,
             serial,
             used,
             headers,
+            own,
             learner,
             lines,
             watched,
             misfits,
+            patience,
             seen,
             fresh,
             trace,

@@ -72,6 +72,7 @@ enum Look<'a> {
     More,
     Python,
     Go,
+    Goroutine,
     Rust,
     Thrown(&'a [u8]),
     Other,
@@ -180,8 +181,8 @@ impl Trace {
                 self.start(Mode::Up);
                 part
             }
-            (Mode::Go, Look::Go) => Part::Continues,
-            (_, Look::Go) => {
+            (Mode::Go, Look::Goroutine) => Part::Continues,
+            (_, Look::Go | Look::Goroutine) => {
                 self.start(Mode::Go);
                 self.name(line.split(|b| *b == b'\n').next().unwrap_or_default());
                 Part::Event
@@ -283,7 +284,7 @@ fn look(line: &[u8]) -> Look<'_> {
         b's' if starts(b"stack backtrace:") => Look::More,
         b'T' if starts(b"Traceback (most recent call last):") => Look::Python,
         b'p' if starts(b"panic: ") => Look::Go,
-        b'g' if starts(b"goroutine ") && text.contains(&b'[') => Look::Go,
+        b'g' if starts(b"goroutine ") && text.contains(&b'[') => Look::Goroutine,
         b't' if starts(b"thread '") && memmem::find(text, b"' panicked at ").is_some() => Look::Rust,
         b'0'..=b'9' if indented => rust_frame(text).map_or(Look::Other, Look::Frame),
         b'E' if starts(b"Exception in thread ") => {

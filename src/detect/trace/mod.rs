@@ -7,7 +7,6 @@
 
 pub mod key;
 pub mod open;
-mod past;
 pub mod tally;
 
 use std::collections::VecDeque;
@@ -17,20 +16,22 @@ use serde::{Deserialize, Serialize};
 
 use key::KeyFinder;
 use open::OpenSessions;
-use past::Past;
 use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
 
+use super::past::Past;
 use super::tail::upper_tail;
 use crate::time::{HOUR, Nanos};
 
 /// Windows that deviations are added up over.
-pub const SCALES: [usize; 4] = [1, 3, 6, 36];
+pub const SCALES: [usize; 5] = [1, 3, 6, 12, 36];
 /// The youngest windows, not learnt yet.
 const RECENT: usize = 36;
 /// Sessions of a type before it is judged.
 const ENOUGH: f32 = 20.0;
 /// What fewer sessions do than this share is a deviation.
 const RARE: f64 = 0.3;
+/// A deviation goes on when the last third of its windows is as surprising as this, in nats.
+const GOES_ON: f64 = 1.5;
 /// The part of counts and durations that is far out.
 const FAR: f64 = 0.02;
 /// Sessions of a type after which half is forgotten.
@@ -51,6 +52,8 @@ pub enum Kind {
     Slow(u32),
     /// The second follows the first.
     Order(Unit, Unit),
+    /// A known line that sessions hardly ever begin with is the first.
+    Start(Unit),
 }
 
 /// Something that more sessions do than the past allows.
@@ -179,6 +182,8 @@ impl Trace {
         for (root, tally) in sorted(&now.types) {
             if let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) {
                 deviations(model, tally, &mut kinds);
+            } else if self.is_no_start(*root) {
+                kinds.push(Kind::Start(*root));
             }
         }
         kinds.retain(|kind| !matches!(kind, Kind::Present(unit) if !bad(*unit)));
@@ -190,23 +195,60 @@ impl Trace {
     /// The span of windows over which a deviation is most surprising.
     fn weigh(&self, kind: Kind) -> Option<Deviation> {
         let mut best: Option<Deviation> = None;
+        let mut before: Option<f64> = None;
         let mut sums: FxHashMap<Unit, (f64, f64)> = FxHashMap::default();
         for (at, tally) in self.recent.iter().rev().enumerate() {
-            for (root, one) in sorted(&tally.types) {
-                let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) else { continue };
-                let Some(limit) = Limit::of(model, kind) else { continue };
-                let sum = sums.entry(*root).or_default();
-                sum.0 += f64::from(one.sessions);
-                sum.1 += limit.count(one, kind);
+            self.sum(kind, tally, &mut sums);
+            if !SCALES.contains(&(at + 1)) {
+                continue;
             }
-            if SCALES.contains(&(at + 1)) || at + 1 == self.recent.len() {
-                let one = self.over(kind, &sums, at + 1);
-                if best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
-                    best = Some(one);
-                }
+            let one = if let Kind::Start(root) = kind {
+                self.start_over(root, &sums, at + 1)
+            } else {
+                self.over(kind, &sums, at + 1)
+            };
+            // It has to go on: what is over was told when it was there.
+            let goes_on = before.is_none_or(|before| before >= GOES_ON);
+            before = Some(one.surprise);
+            if goes_on && best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
+                best = Some(one);
             }
         }
         best
+    }
+
+    /// Adds a window's sessions, and those of them that deviate, by type; for a start, of all types.
+    fn sum(&self, kind: Kind, tally: &Tally, sums: &mut FxHashMap<Unit, (f64, f64)>) {
+        if let Kind::Start(root) = kind {
+            let sum = sums.entry(root).or_default();
+            sum.0 += tally.sessions();
+            sum.1 += tally.types.get(&root).map_or(0.0, |one| f64::from(one.sessions));
+            return;
+        }
+        for (root, one) in sorted(&tally.types) {
+            let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) else { continue };
+            let Some(limit) = Limit::of(model, kind) else { continue };
+            let sum = sums.entry(*root).or_default();
+            sum.0 += f64::from(one.sessions);
+            sum.1 += limit.count(one, kind);
+        }
+    }
+
+    fn start_over(&self, root: Unit, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
+        let (sessions, seen) = sums.get(&root).copied().unwrap_or_default();
+        let past = self.model.sessions();
+        let size = self.model.types.get(&root).map_or(0.0, |one| f64::from(one.sessions)) + 0.5;
+        let expected = sessions * size / (past + 1.0);
+        let fano = 1.0 + sessions / (past + 1.0);
+        let surprise = if seen > expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None }
+    }
+
+    /// Whether sessions often have a line, but hardly ever begin with it.
+    fn is_no_start(&self, root: Unit) -> bool {
+        let begins = self.model.types.get(&root).map_or(0.0, |one| one.sessions);
+        let has: f64 = self.model.types.iter().filter(|(of, _)| **of != root).map(|(_, one)| present(one, root)).sum();
+        begins < ENOUGH && has >= 2.0 * f64::from(ENOUGH)
     }
 
     fn over(&self, kind: Kind, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
@@ -262,6 +304,7 @@ impl Limit {
                 let at = last(counts, FAR * total) + 1;
                 Some(Self(at)).filter(|_| at < SPANS && total > f64::from(ENOUGH))
             }
+            Kind::Start(_) => None,
             // A line that is new brings new orders along; only known lines in another order say something.
             Kind::Order(from, to) => Some(Self(0))
                 .filter(|_| rare(step(model, kind)) && !rare(present(model, from)) && !rare(present(model, to))),
@@ -280,6 +323,7 @@ impl Limit {
             Kind::Few(unit) => present(tally, unit) - from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
             Kind::Slow(group) => from(tally.spans.get(&group).map(<[f32; SPANS]>::as_slice)),
             Kind::Order(..) => step(tally, kind),
+            Kind::Start(_) => 0.0,
         }
     }
 }

@@ -96,8 +96,17 @@ impl Tally {
                 }
                 Kind::Slow(group) => drop(one.spans.remove(&group)),
                 Kind::Order(from, to) => drop(one.steps.remove(&(from, to))),
+                Kind::Start(_) => {}
             }
         }
+        if let Kind::Start(root) = kind {
+            self.types.remove(&root);
+        }
+    }
+
+    /// Sessions of all types.
+    pub(super) fn sessions(&self) -> f64 {
+        self.types.values().map(|one| f64::from(one.sessions)).sum()
     }
 
     /// Counts one unit as another from now on.

@@ -1,4 +1,5 @@
 //! Tests of the whole miner.
 
 mod accuracy;
+mod forms;
 mod property;

@@ -1,0 +1,212 @@
+//! Problems that come in bursts: lines of level warn or worse, each template of a group against its own past.
+//!
+//! What comes in: how often each came, and the ends of windows. What goes out: [`Burst`]s, with how surprising they are.
+//! Bursts come by Poisson's law and their sizes by a geometric one, so a template that always comes in threes is not
+//! surprising in threes. What never happens here: learning from windows that are younger than the longest span.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::past::Past;
+use super::tail::upper_tail;
+use super::trace::tally::Unit;
+
+/// Windows that lines are added up over.
+const SPANS: [usize; 4] = [1, 3, 6, 36];
+/// The youngest windows, not learnt yet.
+const RECENT: usize = 36;
+/// Windows before anything is judged.
+const ENOUGH: f64 = 30.0;
+/// What is assumed of a template before it is known: one burst of three lines.
+const FIRST_BURST: f64 = 3.0;
+/// No burst is told of fewer lines.
+const LEAST_LINES: f64 = 3.0;
+/// Templates that are remembered; further ones are not judged here.
+const MAX_UNITS: usize = 20_000;
+/// Windows after which half is forgotten.
+const MOST: f64 = 20_000.0;
+
+/// A template that came more often than its past allows.
+#[derive(Clone, Debug)]
+pub struct Burst {
+    /// Which.
+    pub unit: Unit,
+    /// Lines over the windows.
+    pub seen: f64,
+    /// Lines that were expected.
+    pub expected: f64,
+    /// Windows in a row, this one the last.
+    pub windows: usize,
+    /// How surprising, in nats, by its own past.
+    pub surprise: f64,
+}
+
+/// The bursts of a watch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Bursts {
+    known: Vec<(Unit, Known)>,
+    now: BTreeMap<Unit, u32>,
+    recent: VecDeque<Vec<(Unit, u32)>>,
+    peaks: VecDeque<f64>,
+    past: Past,
+    /// What was told lately, and when last.
+    told: BTreeMap<Unit, u64>,
+    /// Windows learnt, old ones weighing less; and windows ever.
+    learnt: f64,
+    windows: u64,
+}
+
+/// What is known of a template: windows that had it, and lines.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Known {
+    bursts: f64,
+    lines: f64,
+}
+
+impl Bursts {
+    /// Counts a line.
+    pub fn add(&mut self, unit: Unit) {
+        if self.now.len() < MAX_UNITS || self.now.contains_key(&unit) {
+            *self.now.entry(unit).or_default() += 1;
+        }
+    }
+
+    /// Ends a window: all templates that came in it, against their past.
+    pub fn close(&mut self) -> Vec<Burst> {
+        let now: Vec<(Unit, u32)> = std::mem::take(&mut self.now).into_iter().collect();
+        self.recent.push_back(now.clone());
+        self.windows += 1;
+        let found = if self.learnt < ENOUGH {
+            Vec::new()
+        } else {
+            now.iter().filter_map(|(unit, _)| self.judge(*unit)).collect()
+        };
+        if self.recent.len() > RECENT {
+            self.learn();
+        }
+        found
+    }
+
+    /// What is left of a surprise, by how surprising ordinary windows were.
+    #[must_use]
+    pub fn surprise(&self, burst: &Burst) -> f64 {
+        self.past.surprise(burst.surprise)
+    }
+
+    /// Takes in what was found in a window and whether it was told: what was told is not learnt.
+    pub fn told(&mut self, found: &[(Burst, bool)]) {
+        self.peaks.push_back(found.iter().map(|(burst, _)| burst.surprise).fold(0.0, f64::max));
+        for (burst, _) in found.iter().filter(|(_, told)| *told) {
+            self.told.insert(burst.unit, self.windows);
+        }
+    }
+
+    /// Forgets the open window: it was not seen whole.
+    pub fn jump(&mut self) {
+        self.now.clear();
+    }
+
+    fn learn(&mut self) {
+        let Some(oldest) = self.recent.pop_front() else { return };
+        let then = self.windows - RECENT as u64;
+        self.told.retain(|_, last| *last >= then);
+        if let Some(peak) = self.peaks.pop_front().filter(|_| self.told.is_empty()) {
+            self.past.add(peak);
+        }
+        self.learnt += 1.0;
+        for (unit, lines) in oldest {
+            if self.told.contains_key(&unit) {
+                continue;
+            }
+            let at = match self.known.binary_search_by_key(&unit, |(unit, _)| *unit) {
+                Ok(at) => at,
+                Err(_) if self.known.len() >= MAX_UNITS => continue,
+                Err(at) => {
+                    self.known.insert(at, (unit, Known::default()));
+                    at
+                }
+            };
+            if let Some((_, known)) = self.known.get_mut(at) {
+                known.bursts += 1.0;
+                known.lines += f64::from(lines);
+            }
+        }
+        if self.learnt > MOST {
+            self.learnt /= 2.0;
+            for (_, known) in &mut self.known {
+                (known.bursts, known.lines) = (known.bursts / 2.0, known.lines / 2.0);
+            }
+            self.known.retain(|(_, known)| known.bursts > 0.1);
+        }
+    }
+
+    /// The span over which a template is most surprising.
+    fn judge(&self, unit: Unit) -> Option<Burst> {
+        let known = self.known.binary_search_by_key(&unit, |(unit, _)| *unit).ok();
+        let known = known.and_then(|at| self.known.get(at)).map(|(_, known)| *known).unwrap_or_default();
+        let often = (known.bursts + 0.5) / (self.learnt + 1.0);
+        let size = (known.lines + FIRST_BURST) / (known.bursts + 1.0);
+        let mut best: Option<Burst> = None;
+        let (mut seen, mut before) = (0.0, 0.0);
+        for (at, window) in self.recent.iter().rev().enumerate() {
+            let lines = window.binary_search_by_key(&unit, |(unit, _)| *unit).ok().and_then(|at| window.get(at));
+            seen += lines.map_or(0.0, |(_, lines)| f64::from(*lines));
+            if !SPANS.contains(&(at + 1)) {
+                continue;
+            }
+            let expected = often * size * (at + 1) as f64;
+            let more = seen > expected && seen >= LEAST_LINES;
+            let surprise = if more { -upper_tail(seen, expected, 2.0 * size - 1.0) } else { 0.0 };
+            // It has to go on: what is over was told when it was there. And a long time only says something of what is rare:
+            // over half an hour, what comes all the time follows the traffic.
+            let rare = at + 1 < RECENT || expected < 1.0;
+            let goes_on = rare && (at == 0 || before >= 0.1 * seen);
+            if goes_on && best.as_ref().is_none_or(|best| surprise > best.surprise) {
+                best = Some(Burst { unit, seen, expected, windows: at + 1, surprise });
+            }
+            before = seen;
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 400 windows with these lines of one unit, then one with `last`: the surprise of that.
+    fn surprise(usual: impl Fn(u32) -> u32, last: u32) -> f64 {
+        let mut bursts = Bursts::default();
+        for window in 0..400 {
+            for _ in 0..usual(window) {
+                bursts.add(7);
+            }
+            let found: Vec<(Burst, bool)> = bursts.close().into_iter().map(|burst| (burst, false)).collect();
+            bursts.told(&found);
+        }
+        for _ in 0..last {
+            bursts.add(7);
+        }
+        bursts.close().first().map_or(0.0, |burst| bursts.surprise(burst))
+    }
+
+    #[test]
+    fn a_burst_is_measured_by_its_own_past() {
+        let never = |_| 0;
+        let in_tens = |window| if window % 20 == 0 { 10 } else { 0 };
+        let always = |window| 4 + window % 3;
+        for (usual, last, least, most) in [
+            (&never as &dyn Fn(u32) -> u32, 2, 0.0, 0.0),
+            (&never, 12, 7.0, 20.0),
+            (&never, 60, 14.0, 60.0),
+            (&in_tens, 10, 0.0, 4.0),
+            (&in_tens, 400, 7.0, 60.0),
+            (&always, 6, 0.0, 2.0),
+            (&always, 120, 9.0, 80.0),
+        ] {
+            let found = surprise(usual, last);
+            assert!((least..=most).contains(&found), "{last}: {found}, expected {least} to {most}");
+        }
+    }
+}
