@@ -6,7 +6,7 @@
 
 use super::expect::Finding;
 use super::pattern::Found;
-use super::{Feature, Judgement, calibrate};
+use super::{Feature, FeatureEvidence, Judgement, calibrate};
 
 /// What was found about a window, before it is put into words.
 #[derive(Clone, Debug, Default)]
@@ -78,9 +78,15 @@ pub fn join<'a>(mut judgement: Judgement, found: impl Iterator<Item = &'a Found>
 }
 
 /// A judgement of a window of lines together with its rarest line. Before enough is known of the features it judges alone.
+/// How long lines are and how many differ follows from which lines they are, so that these features say nothing beside it.
 #[must_use]
 pub fn join_rarest(mut judgement: Judgement, rarest: &Found) -> Judgement {
     let (surprise, needed) = rarest.scores;
+    let follows = |one: &&FeatureEvidence| matches!(one.feature, Feature::LineLength | Feature::UniqueMessages);
+    let by = judgement.anomalous.iter().flatten().filter(follows).map(|one| one.share).sum::<f64>();
+    if by > 0.5 {
+        (judgement.score, judgement.anomalous) = (None, None);
+    }
     let score = *judgement.score.get_or_insert_default();
     judgement.threshold.get_or_insert(needed);
     if surprise >= needed {

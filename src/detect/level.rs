@@ -10,6 +10,8 @@ use super::Level;
 
 /// A level word is looked for in the head of a line only: BGL has it as the ninth word, after some 120 bytes.
 const HEAD: usize = 160;
+/// In so many words of it: names and times are many words; BGL's level is the 25th.
+const WORDS: usize = 32;
 
 /// The level to believe: the line's own field, then our own words, then `detected`, then [`Level::Unknown`].
 #[must_use]
@@ -224,7 +226,7 @@ fn is_word_byte(b: u8) -> bool {
 /// `[core:warn]`), or first and followed by a colon (`warning: ...`).
 fn head(line: &[u8]) -> Option<Level> {
     let head = line.get(..HEAD).unwrap_or(line);
-    for word in split(head).take(24) {
+    for word in split(head).take(WORDS) {
         if !(3..=13).contains(&word.text.len()) || !word.text.first().is_some_and(u8::is_ascii_alphabetic) {
             continue;
         }
@@ -411,6 +413,11 @@ mod tests {
             (
                 "- 1117838570 2005.06.03 R02-M1-N0 2005-06-03-15.42.50.675872 R02-M1-N0 RAS KERNEL FATAL data",
                 Level::Critical,
+            ),
+            (
+                "- 1117838570 2005.06.03 R02-M1-N0-C:J12-U11 2005-06-03-15.42.50.675872 R02-M1-N0-C:J12-U11 RAS KERNEL INFO \
+                 instruction cache parity error corrected",
+                Level::Info,
             ),
             ("2026/01/01 10:00:00 [error] 12#0: upstream", Level::Error),
             ("[Mon Jan 01] [core:warn] [pid 1] text", Level::Warn),

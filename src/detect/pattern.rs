@@ -214,9 +214,8 @@ impl Patterns {
             share: 0.0,
         };
         let needed = needed(&self.config, rarest.seconds);
-        // What else is rare orders windows, and decides nothing.
-        let sum = rarest.surprise + rarest.more;
-        let surprise = if rarest.surprise < needed { sum.min(needed - 1e-6) } else { sum };
+        let quiet = rarest.surprise < needed;
+        let surprise = if quiet { rarest.order.min(needed - 1e-6) } else { rarest.order };
         Some(Found { group, scores: (to_score(surprise), to_score(needed)), evidence })
     }
 

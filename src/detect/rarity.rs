@@ -44,10 +44,10 @@ struct Known {
 pub struct Rarest {
     /// Its template.
     pub template: TemplateId,
-    /// In nats, on the scale of the budget.
+    /// In nats, on the scale of the budget. 0 when all lines call themselves harmless: a new `INFO` line wakes nobody.
     pub surprise: f64,
-    /// A tenth of the surprise of the next ones.
-    pub more: f64,
+    /// The same with harmless lines, and a little of the next ones: orders windows, and decides nothing.
+    pub order: f64,
     /// How long windows take on average.
     pub seconds: f64,
     /// Windows that had it, of how many.
@@ -63,6 +63,7 @@ impl Rarity {
         let known = self.groups.get(&group).filter(|known| known.windows >= ENOUGH)?;
         let of = f64::from(known.windows);
         let rarest = window.iter().map(|(template, level)| {
+            let harmless = matches!(level, Level::Trace | Level::Debug | Level::Info);
             let seen = known.templates.get(template).copied().map_or(0.0, f64::from);
             let weight = match level {
                 Level::Error | Level::Critical => 1.0 / LEVEL,
@@ -71,12 +72,14 @@ impl Rarity {
             };
             let p = (weight * (seen + 0.5) / (of + 1.0)).min(1.0);
             let seconds = known.seconds / of;
-            Rarest { template: *template, surprise: -SCALE * p.ln(), more: 0.0, seconds, seen, of }
+            (harmless, Rarest { template: *template, surprise: -SCALE * p.ln(), order: 0.0, seconds, seen, of })
         });
-        let mut rarest: Vec<Rarest> = rarest.collect();
-        rarest.sort_by(|one, two| two.surprise.total_cmp(&one.surprise).then(one.template.cmp(&two.template)));
-        let more = NEXT * rarest.iter().skip(1).take(4).map(|one| one.surprise).sum::<f64>();
-        rarest.first().map(|first| Rarest { more, ..*first })
+        let mut all: Vec<(bool, Rarest)> = rarest.collect();
+        all.sort_by(|(_, one), (_, two)| two.surprise.total_cmp(&one.surprise).then(one.template.cmp(&two.template)));
+        let (_, first) = all.first()?;
+        let order = first.surprise + NEXT * all.iter().skip(1).take(4).map(|(_, one)| one.surprise).sum::<f64>();
+        let told = all.iter().find(|(harmless, _)| !harmless);
+        Some(told.map_or(Rarest { surprise: 0.0, order, ..*first }, |(_, one)| Rarest { order, ..*one }))
     }
 
     /// Counts a window of a group that took so many seconds.
@@ -136,12 +139,13 @@ mod tests {
             (15, Level::Error, false),
             (2, Level::Warn, true),
             (3, Level::Warn, false),
-            (0, Level::Info, true),
-            (1, Level::Info, false),
             (0, Level::Unknown, true),
+            (1, Level::Unknown, false),
+            (0, Level::Info, false),
         ] {
             let found = known(100, second).judge(7, &[USUAL, (TemplateId(2), level)]).unwrap();
             assert_eq!(found.surprise >= needed, told, "{second} of 100, {level:?}: {found:?}");
+            assert!(found.order > 0.0);
             assert_eq!((found.template, found.seen, found.of), (TemplateId(2), second as f64, 100.0));
         }
         assert_eq!(known(100, 0).judge(7, &[USUAL]).unwrap().surprise, 0.0);

@@ -83,17 +83,20 @@ mod tests {
         None
     }
 
-    /// The report, and the cut that was in force at the end.
-    fn report(path: &Path, protocol: Protocol, cut: Option<f64>) -> (Report, f64) {
-        let setup = Setup {
-            unit: Unit::Session,
+    fn setup(unit: Unit, protocol: Protocol) -> Setup {
+        Setup {
+            unit,
             protocol,
             budget: None,
             warm_up: WARM_UP,
             detect: crate::detect::config::DetectConfig::default(),
             incident: crate::incident::config::IncidentConfig::default(),
-        };
-        let exam = Exam::open(path, &setup).unwrap();
+        }
+    }
+
+    /// The report, and the cut that was in force at the end.
+    fn report(path: &Path, protocol: Protocol, cut: Option<f64>) -> (Report, f64) {
+        let exam = Exam::open(path, &setup(Unit::Session, protocol)).unwrap();
         let sessions = Sessions::new(Limits::default());
         let mut judge = SessionJudge::new(match cut {
             Some(cut) => sessions.hold_cut(cut),
@@ -123,6 +126,20 @@ mod tests {
             // Online, this traffic changes after its first tenth.
             let own = if protocol == Protocol::Online { 0.8 } else { 0.95 };
             assert!(f1 >= own * best, "{set} {protocol}: F1 {f1} of {best}");
+        }
+    }
+
+    #[test]
+    fn windows_of_lines_of_bgl_are_told_apart() {
+        let Some(folder) = shared() else { return };
+        for (protocol, least_f1, least_area) in
+            [(Protocol::All, 0.70, 0.58), (Protocol::Split, 0.75, 0.78), (Protocol::Online, 0.60, 0.65)]
+        {
+            let exam = Exam::open(&folder.join("bgl/bgl_2k.tsv.gz"), &setup(Unit::Lines(20), protocol)).unwrap();
+            let report = exam.report(&exam.drive().unwrap());
+            let (f1, area) = (report.f1.unwrap(), report.pr_auc.unwrap());
+            println!("bgl_2k 20lines {protocol:<7} F1 {f1:.3} of {:.3}, PR-AUC {area:.3}", report.best_f1.unwrap());
+            assert!(f1 >= least_f1 && area >= least_area, "{protocol}: F1 {f1}, PR-AUC {area}");
         }
     }
 
