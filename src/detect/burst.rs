@@ -20,6 +20,8 @@ const RECENT: usize = 36;
 const ENOUGH: f64 = 30.0;
 /// What is assumed of a template before it is known: one burst of three lines.
 const FIRST_BURST: f64 = 3.0;
+/// Windows without it after which something told is over: only what came since is added up.
+const LULL: u64 = 6;
 /// No burst is told of fewer lines.
 const LEAST_LINES: f64 = 3.0;
 /// Templates that are remembered; further ones are not judged here.
@@ -149,7 +151,9 @@ impl Bursts {
         let size = (known.lines + FIRST_BURST) / (known.bursts + 1.0);
         let mut best: Option<Burst> = None;
         let (mut seen, mut before) = (0.0, 0.0);
-        for (at, window) in self.recent.iter().rev().enumerate() {
+        let since = self.told.get(&unit).map_or(u64::MAX, |last| self.windows - last);
+        let span = if since > LULL { usize::try_from(since).unwrap_or(usize::MAX) } else { usize::MAX };
+        for (at, window) in self.recent.iter().rev().take(span).enumerate() {
             let lines = window.binary_search_by_key(&unit, |(unit, _)| *unit).ok().and_then(|at| window.get(at));
             seen += lines.map_or(0.0, |(_, lines)| f64::from(*lines));
             if !SPANS.contains(&(at + 1)) {

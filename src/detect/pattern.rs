@@ -311,6 +311,7 @@ impl Patterns {
             Kind::Few(at) => (PatternKind::LessOften, of(at), self.text(at), None),
             Kind::Slow(group) => (PatternKind::Slow, group, None, None),
             Kind::Order(from, to) => (PatternKind::Order, of(to), self.text(to), self.text(from)),
+            Kind::Start(at) if self.is_bad(at) => (PatternKind::Unexpected, of(at), self.text(at), None),
             Kind::Start(at) => (PatternKind::Order, of(at), self.text(at), None),
         };
         let evidence = PatternEvidence {
@@ -376,6 +377,10 @@ impl Patterns {
         let told = told.collect();
         self.state.bursts.told(&judged);
         told
+    }
+
+    fn is_bad(&self, unit: Unit) -> bool {
+        self.state.units.get(unit as usize).is_some_and(|info| info.level >= Level::Warn)
     }
 
     fn problem(&self, kind: PatternKind, unit: Unit) -> PatternEvidence {

@@ -9,6 +9,8 @@ use crate::time::{MINUTE, Nanos};
 
 /// A service needs a while to be itself again after a fault; what is told then belongs to the fault.
 const AFTERMATH: Nanos = 10 * MINUTE;
+/// What begins so soon after a fault goes along with it.
+const SOON: Nanos = MINUTE / 2;
 
 /// One planted fault.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Planted {
 pub struct Score {
     /// Every planted fault that began before the end.
     pub planted: Vec<Planted>,
-    /// Incidents that belong to no fault.
+    /// Incidents that belong to no fault, and came while none was in force.
     pub false_alarms: Vec<Incident>,
 }
 
@@ -45,7 +47,9 @@ impl Score {
             let found = opened.iter().find(|(_, incident)| belongs(fault, incident));
             Planted { fault: fault.clone(), found: found.map(|(at, incident)| (*at, (*incident).clone())) }
         });
-        let stray = opened.iter().filter(|(_, incident)| !truth.faults.iter().any(|fault| belongs(fault, incident)));
+        let stray = opened.iter().filter(|(_, incident)| {
+            !truth.faults.iter().any(|fault| belongs(fault, incident) || goes_along(fault, incident))
+        });
         Self { planted: planted.collect(), false_alarms: stray.map(|(_, incident)| (*incident).clone()).collect() }
     }
 
@@ -54,6 +58,11 @@ impl Score {
     pub fn found(&self) -> usize {
         self.planted.iter().filter(|planted| planted.found.is_some()).count()
     }
+}
+
+/// Whether an incident begins while a fault is in force: what it does to other services is no false alarm.
+fn goes_along(fault: &Fault, incident: &Incident) -> bool {
+    fault.scripted_start <= incident.last_seen && incident.started_at <= fault.end + SOON
 }
 
 fn belongs(fault: &Fault, incident: &Incident) -> bool {

@@ -32,6 +32,8 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.3;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
+/// Windows without it after which something told is over.
+const LULL: usize = 6;
 /// The part of counts and durations that is far out.
 const FAR: f64 = 0.02;
 /// Sessions of a type after which half is forgotten.
@@ -197,7 +199,8 @@ impl Trace {
         let mut best: Option<Deviation> = None;
         let mut before: Option<f64> = None;
         let mut sums: FxHashMap<Unit, (f64, f64)> = FxHashMap::default();
-        for (at, tally) in self.recent.iter().rev().enumerate() {
+        let span = self.since_told(kind);
+        for (at, tally) in self.recent.iter().rev().take(span).enumerate() {
             self.sum(kind, tally, &mut sums);
             if !SCALES.contains(&(at + 1)) {
                 continue;
@@ -215,6 +218,13 @@ impl Trace {
             }
         }
         best
+    }
+
+    /// Windows that may be added up: all, but after a lull only those since it was told last, for that was told.
+    fn since_told(&self, kind: Kind) -> usize {
+        let last = self.wrong.iter().find(|(wrong, ..)| *wrong == kind).map(|(.., last)| *last);
+        let since = last.map_or(usize::MAX, |last| usize::try_from(self.windows - last).unwrap_or(usize::MAX));
+        if since > LULL { since } else { usize::MAX }
     }
 
     /// Adds a window's sessions, and those of them that deviate, by type; for a start, of all types.
