@@ -227,7 +227,6 @@ fn what_cannot_be_examined_is_told() {
         error.replace(&folder.path().display().to_string(), "DIR")
     };
     insta::assert_snapshot!(error("5\t0\t-\ta\tx\n", "10s"), @"DIR/x.tsv has 0 whole windows of 10s, of which none is left to judge with protocol online; a smaller --window makes more of them");
-    insta::assert_snapshot!(error("5\t0\tblk\ta\tx\n", "session"), @"DIR/x.tsv: this version's engine does not judge sessions yet, so `--window session` cannot be examined; five-column files can be with `--window 10s` or `--window 20lines`");
     insta::assert_snapshot!(error("blk\t0\t1 2\n", "10s"), @"DIR/x.tsv holds one session a row, without time; examine it with `--window session`");
 }
 

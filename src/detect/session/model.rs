@@ -46,7 +46,7 @@ pub struct Deviation {
     pub seen: u32,
     /// What most sessions that have the template have at least.
     pub usual: u32,
-    /// Sessions in a hundred that have it.
+    /// Share of the sessions that have it, 0 to 1.
     pub share: f64,
     /// How rare that is: -ln of its probability, errors weighted.
     pub nats: f64,
