@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::{Tail, needed};
-use super::config::DetectConfig;
+use super::config::{DetectConfig, Preset};
 use super::detector::{Isolation, features, mix};
-use super::expect::{Expectation, SPANS};
+use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
 use super::{Detector, Feature, FeatureEvidence, Judgement, Window, decide};
 use crate::labels::Fingerprint;
@@ -99,7 +99,10 @@ impl Model {
             score.as_ref().map_or((0.0, [0.0; 5]), |score| (self.tail.surprise(score.value), score.shares));
         let verdict = decide::weigh(&findings, surprise, &shares);
         let (value, threshold) = decide::scores(&verdict, self.needed);
-        let anomalous = !findings.is_empty() && value >= threshold;
+        // What the lines look like, without more or less of anything, is for the simple detector alone to tell.
+        let shape = |finding: &Finding| matches!(finding.feature, Feature::LineLength | Feature::UniqueMessages);
+        let telling = self.config.preset == Preset::Classic || !findings.iter().all(shape);
+        let anomalous = !findings.is_empty() && telling && value >= threshold;
         let evidence = || {
             let total: f64 = verdict.parts.iter().sum();
             let mut all: Vec<FeatureEvidence> = features(self.config.preset)
@@ -251,7 +254,7 @@ mod tests {
     use super::*;
     use crate::collect::{Coverage, Known};
     use crate::detect::Evidence;
-    use crate::detect::config::{Kind, Preset};
+    use crate::detect::config::Kind;
     use crate::detect::explain::{headline, reason};
     use crate::time::Span;
 

@@ -29,7 +29,7 @@ const RECENT: usize = 36;
 /// Sessions of a type before it is judged.
 const ENOUGH: f32 = 20.0;
 /// What fewer sessions do than this share is a deviation.
-const RARE: f64 = 0.3;
+const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
 /// Windows without it after which something told is over.
