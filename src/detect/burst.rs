@@ -22,6 +22,8 @@ const ENOUGH: f64 = 30.0;
 const FIRST_BURST: f64 = 3.0;
 /// Windows without it after which something told is over: only what came since is added up.
 const LULL: u64 = 6;
+/// Nobody is woken for less than twice what is usual.
+const TWICE: f64 = 2.0;
 /// No burst is told of fewer lines.
 const LEAST_LINES: f64 = 3.0;
 /// Templates that are remembered; further ones are not judged here.
@@ -160,7 +162,7 @@ impl Bursts {
                 continue;
             }
             let expected = often * size * (at + 1) as f64;
-            let more = seen > expected && seen >= LEAST_LINES;
+            let more = seen >= TWICE * expected && seen >= LEAST_LINES;
             let surprise = if more { -upper_tail(seen, expected, 2.0 * size - 1.0) } else { 0.0 };
             // It has to go on: what is over was told when it was there. And a long time only says something of what is rare:
             // over half an hour, what comes all the time follows the traffic.

@@ -32,6 +32,8 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
+/// Nobody is woken for less than twice what is usual, however many sessions there are.
+const TWICE: f64 = 2.0;
 /// Windows without it after which something told is over.
 const LULL: usize = 6;
 /// The part of counts and durations that is far out.
@@ -250,7 +252,7 @@ impl Trace {
         let size = self.model.types.get(&root).map_or(0.0, |one| f64::from(one.sessions)) + 0.5;
         let expected = sessions * size / (past + 1.0);
         let fano = 1.0 + sessions / (past + 1.0);
-        let surprise = if seen > expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+        let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
         Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None }
     }
 
@@ -279,7 +281,7 @@ impl Trace {
         }
         // A gamma law for the rate and a Poisson law for the count: negative binomial.
         let fano = 1.0 + spread / expected.max(1e-12);
-        let surprise = if seen > expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+        let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
         Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket }
     }
 }
