@@ -65,6 +65,7 @@ pub fn join<'a>(mut judgement: Judgement, found: impl Iterator<Item = &'a Found>
     for feature in judgement.anomalous.get_or_insert_default() {
         feature.share *= of_features / total;
     }
+    judgement.samples = found.iter().filter_map(|one| one.sample.clone()).collect();
     judgement.patterns = found.iter().map(|one| one.evidence.clone()).collect();
     for (pattern, one) in judgement.patterns.iter_mut().zip(&found) {
         pattern.share = weight(one.scores.0) / total;

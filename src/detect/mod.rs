@@ -223,6 +223,9 @@ pub struct Judgement {
     /// What is wrong with the lines, when the window is anomalous for it. Not stored with the window.
     #[serde(skip)]
     pub patterns: Vec<PatternEvidence>,
+    /// Lines that the patterns are about. Not stored with the window.
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
     /// What the detector alone said, so that it need not be asked again when the window is learnt. Not stored.
     #[serde(skip)]
     pub raw: Option<f64>,

@@ -103,6 +103,7 @@ impl Model {
         let shape = |finding: &Finding| matches!(finding.feature, Feature::LineLength | Feature::UniqueMessages);
         let telling = self.config.preset == Preset::Classic || !findings.iter().all(shape);
         let anomalous = !findings.is_empty() && telling && value >= threshold;
+        let value = if anomalous { value } else { value.min(threshold - 1e-9) };
         let evidence = || {
             let total: f64 = verdict.parts.iter().sum();
             let mut all: Vec<FeatureEvidence> = features(self.config.preset)
@@ -130,6 +131,7 @@ impl Model {
             threshold: Some(threshold),
             anomalous: if anomalous { Some(evidence()) } else { None },
             patterns: Vec::new(),
+            samples: Vec::new(),
             raw: score.map(|score| score.value),
         }
     }
@@ -309,11 +311,14 @@ mod tests {
             &window(600, 2000, [141.0, 1.0, 5.0, 30.0]),
             "more lines than usual: rate 33 lines/s, expected 2.1 to 4.8",
         );
-        check(
-            &model,
-            &window(600, 200, [900.0, 1.0, 5.0, 30.0]),
-            "longer lines than usual: line length 900 bytes, expected 120 to 163",
-        );
+        let longer = window(600, 200, [900.0, 1.0, 5.0, 30.0]);
+        check(&model, &longer, "");
+        let judgement = model.judge(&longer);
+        assert!(judgement.score < judgement.threshold, "{judgement:?}");
+        let config = DetectConfig { preset: Preset::Classic, ..DetectConfig::default() };
+        let mut dice = Dice(3);
+        let simple = learnt(&config, (0..600).map(move |at| ordinary(&mut dice, at)));
+        check(&simple, &longer, "longer lines than usual: line length 900 bytes, expected 120 to 163");
     }
 
     #[test]

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::burst::{Burst, Bursts};
 use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
-use super::mask::mask_secrets;
+use super::mask::{mask_secrets, sample};
 use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
-use super::{Level, PatternEvidence, PatternKind};
+use super::{Level, PatternEvidence, PatternKind, Sample};
 use crate::collect::Entry;
 use crate::time::{MINUTE, Nanos};
 
@@ -53,6 +53,45 @@ pub struct Found {
     pub scores: (f64, f64),
     /// What, with a share of nothing yet.
     pub evidence: PatternEvidence,
+    /// One of the lines in the window, where there is one.
+    pub sample: Option<Sample>,
+}
+
+/// The first line of each unit in the open window, as it came; at most so many, and so much of each.
+#[derive(Debug, Default)]
+struct Samples {
+    window: u32,
+    /// By unit: the last window that it was kept in.
+    kept: Vec<u32>,
+    lines: FxHashMap<Unit, (Nanos, Level, Box<str>)>,
+}
+
+const MAX_SAMPLES: usize = 2_000;
+const SAMPLED: usize = 1_024;
+
+impl Samples {
+    fn keep(&mut self, unit: Unit, entry: &Entry<'_>, level: Level) {
+        let at = unit as usize;
+        if self.kept.len() <= at {
+            self.kept.resize(at + 1, u32::MAX);
+        }
+        if self.kept.get(at) == Some(&self.window) || self.lines.len() >= MAX_SAMPLES {
+            return;
+        }
+        if let Some(kept) = self.kept.get_mut(at) {
+            *kept = self.window;
+        }
+        self.lines.insert(unit, (entry.ts, level, head(entry.line, SAMPLED).into()));
+    }
+
+    fn get(&self, unit: Unit) -> Option<Sample> {
+        self.lines.get(&unit).map(|(ts, level, line)| sample(*ts, *level, line))
+    }
+
+    fn close(&mut self) {
+        self.window = self.window.wrapping_add(1);
+        self.lines.clear();
+    }
 }
 
 /// All that is known of the templates of a watch.
@@ -60,6 +99,7 @@ pub struct Patterns {
     miner: Miner,
     state: State,
     fresh: Vec<(Unit, f64)>,
+    samples: Samples,
     needed: f64,
     config: DetectConfig,
 }
@@ -109,6 +149,7 @@ impl Patterns {
             miner: Miner::new(Limits::default()),
             state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
             fresh: Vec::new(),
+            samples: Samples::default(),
             config: DetectConfig { window, ..config.clone() },
             needed: (windows * FAMILIES / budget).max(100.0).ln(),
         }
@@ -143,6 +184,7 @@ impl Patterns {
             return (mined.template, level);
         }
         let unit = self.unit(group, mined.template, level);
+        self.samples.keep(unit, entry, level);
         let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
@@ -191,7 +233,7 @@ impl Patterns {
     fn text(&self, unit: Unit) -> Option<String> {
         let template = self.state.units.get(unit as usize)?.template;
         let text = self.miner.get(self.miner.resolve(template)).map_or("other lines", |template| template.text);
-        Some(shown(&mask_secrets(text)).to_owned())
+        Some(head(&mask_secrets(text), SHOWN).to_owned())
     }
 
     /// The rarest line of a window of lines, as a finding that is told when its score reaches its threshold; `None` while
@@ -216,7 +258,7 @@ impl Patterns {
         let needed = needed(&self.config, rarest.seconds);
         let quiet = rarest.surprise < needed;
         let surprise = if quiet { rarest.order.min(needed - 1e-6) } else { rarest.order };
-        Some(Found { group, scores: (to_score(surprise), to_score(needed)), evidence })
+        Some(Found { group, scores: (to_score(surprise), to_score(needed)), evidence, sample: None })
     }
 
     /// What has become of the templates of a window: each once, with its worst level.
@@ -246,6 +288,7 @@ impl Patterns {
         let mut found = self.sessions(end);
         found.extend(self.novel());
         found.extend(self.bursts());
+        self.samples.close();
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
         });
@@ -262,6 +305,7 @@ impl Patterns {
     pub fn jump(&mut self, start: Nanos) {
         self.state.trace.jump(start);
         self.state.bursts.jump();
+        self.samples.close();
         self.fresh.clear();
     }
 
@@ -303,16 +347,15 @@ impl Patterns {
     }
 
     fn told(&self, one: &Deviation) -> Found {
-        let of = |at: Unit| self.state.units.get(at as usize).map_or(0, |one| one.group);
-        let (kind, group, line, after) = match one.kind {
-            Kind::Present(at) => (PatternKind::Unexpected, of(at), self.text(at), None),
-            Kind::Absent(at) => (PatternKind::Missing, of(at), self.text(at), None),
-            Kind::Many(at) => (PatternKind::MoreOften, of(at), self.text(at), None),
-            Kind::Few(at) => (PatternKind::LessOften, of(at), self.text(at), None),
-            Kind::Slow(group) => (PatternKind::Slow, group, None, None),
-            Kind::Order(from, to) => (PatternKind::Order, of(to), self.text(to), self.text(from)),
-            Kind::Start(at) if self.is_bad(at) => (PatternKind::Unexpected, of(at), self.text(at), None),
-            Kind::Start(at) => (PatternKind::Order, of(at), self.text(at), None),
+        let (kind, unit, line, after) = match one.kind {
+            Kind::Present(at) => (PatternKind::Unexpected, at, self.text(at), None),
+            Kind::Absent(at) => (PatternKind::Missing, at, self.text(at), None),
+            Kind::Many(at) => (PatternKind::MoreOften, at, self.text(at), None),
+            Kind::Few(at) => (PatternKind::LessOften, at, self.text(at), None),
+            Kind::Slow(_) => (PatternKind::Slow, Unit::MAX, None, None),
+            Kind::Order(from, to) => (PatternKind::Order, to, self.text(to), self.text(from)),
+            Kind::Start(at) if self.is_bad(at) => (PatternKind::Unexpected, at, self.text(at), None),
+            Kind::Start(at) => (PatternKind::Order, at, self.text(at), None),
         };
         let evidence = PatternEvidence {
             kind,
@@ -326,7 +369,15 @@ impl Patterns {
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             share: 0.0,
         };
-        self.found(group, self.state.trace.surprise(one), evidence)
+        let mut found = self.found(unit, self.state.trace.surprise(one), evidence);
+        if let Kind::Slow(group) = one.kind {
+            found.group = GroupNumber(group);
+        }
+        found
+    }
+
+    fn group_of(&self, unit: Unit) -> u32 {
+        self.state.units.get(unit as usize).map_or(0, |info| info.group)
     }
 
     fn novel(&mut self) -> Vec<Found> {
@@ -343,7 +394,7 @@ impl Patterns {
             with_new.push(group);
             let surprise = self.state.novelty.surprise(group, level, unknown);
             if surprise >= self.needed {
-                found.push(self.found(group, surprise, self.problem(PatternKind::New, unit)));
+                found.push(self.found(unit, surprise, self.problem(PatternKind::New, unit)));
             }
         }
         for group in 0..self.state.groups.len() as u32 {
@@ -364,7 +415,6 @@ impl Patterns {
         let judged: Vec<(Burst, bool)> =
             bursts.into_iter().map(|one| (surprise(&one) >= self.needed, one)).map(|(told, one)| (one, told)).collect();
         let told = judged.iter().filter(|(_, told)| *told).map(|(one, _)| {
-            let group = self.state.units.get(one.unit as usize).map_or(0, |info| info.group);
             let problem = PatternEvidence {
                 seen: one.seen,
                 of: one.seen,
@@ -372,7 +422,7 @@ impl Patterns {
                 windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
                 ..self.problem(PatternKind::Burst, one.unit)
             };
-            self.found(group, surprise(one), problem)
+            self.found(one.unit, surprise(one), problem)
         });
         let told = told.collect();
         self.state.bursts.told(&judged);
@@ -398,8 +448,13 @@ impl Patterns {
         }
     }
 
-    fn found(&self, group: u32, surprise: f64, evidence: PatternEvidence) -> Found {
-        Found { group: GroupNumber(group), scores: (to_score(surprise), to_score(self.needed)), evidence }
+    fn found(&self, unit: Unit, surprise: f64, evidence: PatternEvidence) -> Found {
+        Found {
+            group: GroupNumber(self.group_of(unit)),
+            scores: (to_score(surprise), to_score(self.needed)),
+            evidence,
+            sample: self.samples.get(unit),
+        }
     }
 
     /// What a restart needs, as bytes.
@@ -440,8 +495,8 @@ impl State {
     }
 }
 
-/// The head of a line.
-fn shown(text: &str) -> &str {
-    let end = (0..=SHOWN.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+/// The first bytes of a text, at most so many.
+fn head(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     text.get(..end).unwrap_or_default()
 }

@@ -10,8 +10,8 @@ use crate::collect::{Coverage, Entry, Known};
 use crate::detect::config::WindowSpec;
 use crate::detect::model::Model;
 use crate::detect::pattern::{Found, GroupNumber};
-use crate::detect::window::{LineWindows, OpenWindow};
-use crate::detect::{Anomaly, Evidence, Feature, Group, Judgement, Level, Window};
+use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
+use crate::detect::{Anomaly, Evidence, Feature, Group, Judgement, Level, Sample, Window};
 use crate::detect::{decide, explain};
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels, quote};
@@ -300,7 +300,7 @@ impl GroupState {
             evidence: Evidence {
                 features,
                 patterns: judgement.patterns.clone(),
-                samples: window.samples.clone(),
+                samples: samples(judgement, window),
                 coverage: window.coverage,
                 query: narrow(&options.query, &self.group.labels),
             },
@@ -310,6 +310,22 @@ impl GroupState {
     fn row(&self, window: Window, judgement: Judgement, learnt: bool, revision: u32) -> JudgedWindow {
         JudgedWindow { group: self.group.clone(), window, judgement, learnt, revision }
     }
+}
+
+/// The lines that patterns are about; those of the window, the worst first, where its counts speak or there are no others.
+fn samples(judgement: &Judgement, window: &Window) -> Vec<Sample> {
+    let counts = judgement.anomalous.iter().flatten().map(|one| one.share).sum::<f64>();
+    let mut all = judgement.samples.clone();
+    if all.is_empty() || counts > 0.0 {
+        all.extend(window.samples.iter().cloned());
+    }
+    let mut kept: Vec<Sample> = Vec::new();
+    for one in all {
+        if kept.len() < MAX_SAMPLES && !kept.contains(&one) {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 fn origin<'a>(group: &'a Group, options: &'a WatchOptions, shared: &'a Shared) -> Origin<'a> {

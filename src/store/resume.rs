@@ -204,6 +204,7 @@ fn window(row: &SqliteRow) -> Result<JudgedWindow, sqlx::Error> {
             threshold: row.try_get("threshold")?,
             anomalous,
             patterns: Vec::new(),
+            samples: Vec::new(),
             raw: None,
         },
         learnt: row.try_get("learnt")?,

@@ -42,6 +42,7 @@ fn window(service: &str, minute: i64, revision: u32) -> JudgedWindow {
             threshold: Some(0.75),
             anomalous: (minute % 2 == 0).then(|| vec![evidence()]),
             patterns: Vec::new(),
+            samples: Vec::new(),
             raw: None,
         },
         learnt: minute % 2 != 0,
