@@ -21,8 +21,11 @@ use crate::detect::{Anomaly, Evidence, FeatureEvidence, PatternEvidence, Sample}
 use crate::engine::Step;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::{Reason, count, duration, number, reasons, sparkline};
+use crate::notify::render::{count, duration, number, reasons, sparkline, strongest};
 use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
+
+/// Bytes that most lines of JSON have room in.
+const LINE: usize = 4096;
 
 /// Shows findings.
 pub struct Printer<W: Write> {
@@ -267,15 +270,21 @@ impl<W: Write> Printer<W> {
     }
 
     fn json(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let text = serde_json::to_string(line)?;
-        self.put(&text)
+        let mut text = Vec::with_capacity(LINE);
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+        self.write(&text)
+    }
+
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        self.write(format!("{text}\n").as_bytes())
     }
 
     /// One write a finding, so that it is seen at once and never torn.
-    fn put(&mut self, text: &str) -> io::Result<()> {
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
         let out = &mut self.out;
         let mut write = || {
-            out.write_all(format!("{text}\n").as_bytes())?;
+            out.write_all(text)?;
             out.flush()
         };
         match &self.bar {
@@ -311,8 +320,7 @@ fn place(labels: &Labels) -> String {
 
 /// The strongest reason in words.
 fn why(evidence: &Evidence) -> String {
-    let reasons = reasons(evidence);
-    reasons.first().map_or_else(|| "not like the windows before".to_owned(), Reason::words)
+    strongest(evidence).map_or_else(|| "not like the windows before".to_owned(), |reason| reason.words())
 }
 
 fn per(lines: u64, seconds: f64) -> f64 {

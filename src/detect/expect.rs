@@ -7,7 +7,7 @@
 
 use super::calibrate::{Tail, quantile};
 use super::history::Row;
-use super::tail::{lower_tail, upper_tail};
+use super::tail::{Upper, lower_tail};
 use super::{Feature, config::WindowSpec};
 
 /// Least windows of a block.
@@ -94,7 +94,10 @@ impl Expectation {
         trail: impl Iterator<Item = &'a Row> + Clone,
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Vec<Finding> {
-        let known = trail.clone().take(LONGEST).count();
+        let mut rows: [Option<&Row>; LONGEST] = [None; LONGEST];
+        let known = rows.iter_mut().zip(trail).map(|(to, row)| *to = Some(row)).count();
+        let rows = rows.get(..known).unwrap_or_default();
+        let settled = Settled::of(recent.clone().skip(SKIP).take(self.block));
         let mut found = Vec::new();
         let mut trailed: [f64; LONGEST] = [0.0; LONGEST];
         let mut last = None;
@@ -103,8 +106,8 @@ impl Expectation {
             // Counts of one feature stand together and differ in their spans only.
             if last != Some((count.feature, count.presence)) {
                 last = Some((count.feature, count.presence));
-                latest = Recent::of(recent.clone().skip(SKIP).take(self.block).map(|row| count.value(row)));
-                for (to, row) in trailed.iter_mut().zip(trail.clone()) {
+                latest = settled.of_count(count);
+                for (to, row) in trailed.iter_mut().zip(rows.iter().flatten()) {
                     *to = count.value(row);
                 }
             }
@@ -147,6 +150,45 @@ struct Recent {
 impl Recent {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         values.fold(Self::default(), |recent, value| Self { count: recent.count + 1, sum: recent.sum + value })
+    }
+}
+
+/// The recent windows, summed once for all counts; whole numbers, so the order of adding does not show.
+#[derive(Clone, Copy, Debug, Default)]
+struct Settled {
+    count: usize,
+    errors: [f64; 2],
+    warns: [f64; 2],
+    unique: f64,
+    lines: f64,
+}
+
+impl Settled {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
+        rows.fold(Self::default(), |mut sums, row| {
+            let of = |feature| count_of(row, feature);
+            sums.count += 1;
+            for (sum, value) in [(&mut sums.errors, of(Feature::ErrorCount)), (&mut sums.warns, of(Feature::WarnCount))]
+            {
+                sum[0] += value;
+                sum[1] += value.min(1.0);
+            }
+            sums.unique += of(Feature::UniqueMessages);
+            sums.lines += of(Feature::Rate);
+            sums
+        })
+    }
+
+    fn of_count(&self, count: &Count) -> Recent {
+        let presence = usize::from(count.presence);
+        let sum = match count.feature {
+            Feature::ErrorCount => self.errors[presence],
+            Feature::WarnCount => self.warns[presence],
+            Feature::UniqueMessages => self.unique,
+            Feature::Rate => self.lines,
+            Feature::LineLength => 0.0,
+        };
+        Recent { count: self.count, sum }
     }
 }
 
@@ -210,7 +252,9 @@ impl Count {
             tail: Tail::fit(Vec::new(), 1.0, f64::MAX),
         };
         let band = count.band(Recent::default());
-        count.tail = Tail::fit(sums.iter().map(|sum| count.surprise(*sum, band)).collect(), 1.0, f64::MAX);
+        let above = Upper::new(band.1, count.fano);
+        let surprises = sums.iter().map(|sum| if *sum > band.1 { -above.tail(*sum) } else { count.lack(*sum, band.0) });
+        count.tail = Tail::fit(surprises.collect(), 1.0, f64::MAX);
         Some(count)
     }
 
@@ -233,13 +277,12 @@ impl Count {
     }
 
     fn surprise(&self, sum: f64, (low, high): (f64, f64)) -> f64 {
-        if sum > high {
-            -upper_tail(sum, high, self.fano)
-        } else if sum < low {
-            -lower_tail(sum, low, self.fano)
-        } else {
-            0.0
-        }
+        if sum > high { -Upper::new(high, self.fano).tail(sum) } else { self.lack(sum, low) }
+    }
+
+    /// How surprising it is that a sum is so low.
+    fn lack(&self, sum: f64, low: f64) -> f64 {
+        if sum < low { -lower_tail(sum, low, self.fano) } else { 0.0 }
     }
 
     fn finding(&self, now: f64, before: &[f64], recent: Recent, seconds: f64) -> Option<Finding> {
@@ -248,6 +291,10 @@ impl Count {
         // A burst that is over counts no more than what still goes on: it was told when it was there.
         let lasting = now + before.iter().map(|earlier| earlier.min(2.0 * now + 2.0)).sum::<f64>();
         let up = lasting > band.1;
+        if !up && self.feature != Feature::Rate {
+            // Nobody cares for fewer of anything but lines.
+            return None;
+        }
         let sum = if up { lasting } else { now + before.iter().sum::<f64>() };
         // What is over must not be told again because it is still in the sum.
         let going_on = if up {
@@ -293,7 +340,8 @@ impl Count {
     /// Sums that are ordinary: all but one in a hundred.
     fn range(&self, (low, high): (f64, f64)) -> (f64, f64) {
         let limit = -(200f64.ln());
-        let outside = |sum: f64| upper_tail(sum, high, self.fano) < limit;
+        let above = Upper::new(high, self.fano);
+        let outside = |sum: f64| above.tail(sum) < limit;
         let (mut from, mut to) = (high.floor(), high.floor() + 1.0);
         while !outside(to) && to < 1e12 {
             to = 2.0 * to + 1.0;
@@ -391,12 +439,16 @@ impl Real {
 
     fn finding<'a>(&self, row: &Row, recent: impl Iterator<Item = &'a Row> + Clone) -> Option<Finding> {
         let value = log_of(row, self.feature)?;
+        if row.lines() < 10 || (self.least..=self.most).contains(&value) {
+            // What has been seen before is no finding; the recent windows need not be sorted to say so.
+            return None;
+        }
         let (low, high) = self.centre(recent.clone());
         let off = (value - high).max(low - value);
         // A mean of less than ten lines says little; a change of less than a third nobody cares for.
         let unseen = if value > high { value > self.most } else { value < self.least };
         let least = if self.feature == Feature::Rate { 3f64.ln() } else { 0.3 };
-        if row.lines() < 10 || off < least || !unseen {
+        if off < least || !unseen {
             return None;
         }
         let surprise = self.tail.surprise(1.5 * off / self.sigma(row.lines().into()));

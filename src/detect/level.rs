@@ -23,6 +23,10 @@ pub fn level_of(line: &str, detected: Option<Level>) -> Level {
 
 /// The level that a level field's value names, in any case: `err`, `WARNING`, `I`.
 pub(super) fn named(word: &[u8]) -> Option<Level> {
+    if word == b"INFO" {
+        // Most lines.
+        return Some(Level::Info);
+    }
     let mut lower = [0u8; 16];
     let lower = lower.get_mut(..word.len())?;
     lower.copy_from_slice(word);

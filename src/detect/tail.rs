@@ -7,9 +7,41 @@
 /// itself times the geometric series that bounds what follows.
 #[must_use]
 pub fn upper_tail(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = mean / (fano - 1.0);
-    let ratio = (x + size) / (x + 1.0) * (1.0 - 1.0 / fano);
-    if ratio >= 1.0 { 0.0 } else { (ln_pmf(x, mean, fano) - (1.0 - ratio).ln()).min(0.0) }
+    Upper::new(mean, fano).tail(x)
+}
+
+/// What upper tails of one mean and one variance over mean have in common, so that it is computed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Upper {
+    fano: f64,
+    /// Size of the negative binomial; the same and never zero, with its ln gamma.
+    size: f64,
+    kept: f64,
+    gamma: f64,
+    /// ln of the chance of a failure.
+    ln_p: f64,
+}
+
+impl Upper {
+    /// For counts of this mean and variance over mean.
+    #[must_use]
+    pub fn new(mean: f64, fano: f64) -> Self {
+        let size = mean / (fano - 1.0);
+        let kept = size.max(1e-9);
+        Self { fano, size, kept, gamma: ln_gamma(kept), ln_p: (1.0 - 1.0 / fano).ln() }
+    }
+
+    /// As [`upper_tail`].
+    #[must_use]
+    pub fn tail(&self, x: f64) -> f64 {
+        let ratio = (x + self.size) / (x + 1.0) * (1.0 - 1.0 / self.fano);
+        if ratio >= 1.0 { 0.0 } else { (self.ln_pmf(x) - (1.0 - ratio).ln()).min(0.0) }
+    }
+
+    fn ln_pmf(&self, x: f64) -> f64 {
+        let size = self.kept;
+        ln_gamma(x + size) - self.gamma - ln_gamma(x + 1.0) - size * self.fano.ln() + x * self.ln_p
+    }
 }
 
 /// ln P(X <= x), for x under the mean: lines come in bursts of about `fano`, and the bursts follow Poisson's law. A
@@ -22,11 +54,6 @@ pub fn lower_tail(x: f64, mean: f64, fano: f64) -> f64 {
         return 0.0;
     }
     (bursts * usual.ln() - usual - ln_gamma(bursts + 1.0) - (1.0 - ratio).ln()).min(0.0)
-}
-
-fn ln_pmf(x: f64, mean: f64, fano: f64) -> f64 {
-    let size = (mean / (fano - 1.0)).max(1e-9);
-    ln_gamma(x + size) - ln_gamma(size) - ln_gamma(x + 1.0) - size * fano.ln() + x * (1.0 - 1.0 / fano).ln()
 }
 
 /// ln of the gamma function for positive numbers: Stirling's series from 7 on, shifted there (Abramowitz, Stegun 6.1.41).

@@ -252,10 +252,11 @@ impl GroupState {
 
     fn tell(&mut self, window: &Window, judgement: &Judgement, options: &WatchOptions, shared: &Shared, out: &mut Out) {
         let anomaly = self.anomaly(window, judgement, options);
+        let titled = anomaly.as_ref().map(|anomaly| (anomaly.clone(), self.title(anomaly)));
         let seen = Observation {
             range: window.range,
             rates: if anomaly.is_some() { self.rates.iter().copied().collect() } else { self.rates() },
-            anomaly: anomaly.clone().map(|anomaly| (anomaly.clone(), self.title(&anomaly))),
+            anomaly: titled,
             whole: window.coverage.is_whole(),
             confirmed: window.coverage.known == Known::Audited,
         };

@@ -205,6 +205,19 @@ pub fn reasons(evidence: &Evidence) -> Vec<Reason> {
     all.into_iter().map(|(_, reason)| reason).collect()
 }
 
+/// The reason with the greatest share: the first of [`reasons`].
+#[must_use]
+pub fn strongest(evidence: &Evidence) -> Option<Reason> {
+    // Of equal shares the first is told, patterns before features, as in the whole list.
+    let pattern_first = evidence.patterns.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
+    let feature_first = evidence.features.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
+    match (pattern_first, feature_first) {
+        (Some(one), Some(two)) if two.share.total_cmp(&one.share).is_gt() => Some(reason(two)),
+        (Some(one), _) => Some(pattern(one)),
+        (None, two) => two.map(reason),
+    }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0).clamp(0.0, 100.0))
 }

@@ -45,23 +45,28 @@ pub(super) fn class(byte: u8) -> u8 {
     CLASS[byte as usize]
 }
 
+#[inline]
 pub(super) fn is_blank(byte: u8) -> bool {
     class(byte) & BLANK != 0
 }
 
 /// A blank or one of ``= : , ; ( ) [ ] { } < > " ' | ` ``.
+#[inline]
 pub(super) fn is_stop(byte: u8) -> bool {
     class(byte) & STOP != 0
 }
 
+#[inline]
 pub(super) fn is_letter(byte: u8) -> bool {
     class(byte) & LETTER != 0
 }
 
+#[inline]
 pub(super) fn is_alnum(byte: u8) -> bool {
     class(byte) & (LETTER | DIGIT) != 0
 }
 
+#[inline]
 pub(super) fn all_digits(word: &[u8]) -> bool {
     !word.is_empty() && word.iter().all(u8::is_ascii_digit)
 }
@@ -112,8 +117,17 @@ pub(super) fn mix(atom: u64, i: usize) -> u64 {
     fold(atom.wrapping_add((i as u64 + 1).wrapping_mul(K[2])) ^ K[1], K[0])
 }
 
-/// Without these bytes at both ends.
+/// Without these bytes, none of them a letter or a digit, at both ends.
+#[inline]
 pub(super) fn strip<'a>(word: &'a [u8], bytes: &[u8]) -> &'a [u8] {
+    match word {
+        [one] if is_alnum(*one) => word,
+        [first, .., last] if is_alnum(*first) && is_alnum(*last) => word,
+        _ => strip_marks(word, bytes),
+    }
+}
+
+fn strip_marks<'a>(word: &'a [u8], bytes: &[u8]) -> &'a [u8] {
     let Some(start) = word.iter().position(|b| !bytes.contains(b)) else { return &[] };
     let end = word.iter().rposition(|b| !bytes.contains(b)).map_or(start, |at| at + 1);
     word.get(start..end).unwrap_or_default()

@@ -173,23 +173,56 @@ struct Counts {
     varied: bool,
 }
 
-impl Counts {
-    fn add(&mut self, token: &[u8], apart: bool) {
+/// What the text of one column may be; looked at once for all that count it.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    time: bool,
+    level: bool,
+    letter: bool,
+    bracket: bool,
+    separator: bool,
+    name: bool,
+    number: bool,
+    apart: bool,
+    place: bool,
+    marked: bool,
+    hash: u64,
+}
+
+impl Look {
+    fn at(token: &[u8], apart: bool) -> Self {
         let level = is_level(token);
+        Self {
+            time: is_time(token),
+            level,
+            letter: is_level_letter(token),
+            bracket: token.first() == Some(&b'[') && ends_name(token),
+            separator: is_separator(token),
+            name: token.len() > 1 && ends_name(token),
+            number: is_number(token),
+            apart: apart && token.first().is_some_and(|b| is_letter(*b)),
+            place: place_in(token).is_some(),
+            marked: level && token.iter().any(|b| b.is_ascii_uppercase() || !is_alnum(*b)),
+            hash: word_hash(token),
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, look: &Look) {
         self.seen += 1;
-        self.time += u32::from(is_time(token));
-        self.level += u32::from(level);
-        self.letter += u32::from(is_level_letter(token));
-        self.bracket += u32::from(token.first() == Some(&b'[') && ends_name(token));
-        self.separator += u32::from(is_separator(token));
-        self.name += u32::from(token.len() > 1 && ends_name(token));
-        self.number += u32::from(is_number(token));
-        self.apart += u32::from(apart && token.first().is_some_and(|b| is_letter(*b)));
-        self.place += u32::from(place_in(token).is_some());
-        self.marked |= level && token.iter().any(|b| b.is_ascii_uppercase() || !is_alnum(*b));
-        let hash = word_hash(token);
-        self.varied |= self.first != 0 && self.first != hash;
-        self.first = hash;
+        self.time += u32::from(look.time);
+        self.level += u32::from(look.level);
+        self.letter += u32::from(look.letter);
+        self.bracket += u32::from(look.bracket);
+        self.separator += u32::from(look.separator);
+        self.name += u32::from(look.name);
+        self.number += u32::from(look.number);
+        self.apart += u32::from(look.apart);
+        self.place += u32::from(look.place);
+        self.marked |= look.marked;
+        self.varied |= self.first != 0 && self.first != look.hash;
+        self.first = look.hash;
     }
 
     fn kind(&self, lines: u32) -> Kind {
@@ -225,12 +258,9 @@ struct Form {
 }
 
 impl Form {
-    fn add(&mut self, columns: &mut Columns<'_>, line: &[u8]) {
+    fn add(&mut self, looks: &[Look]) {
         self.lines += 1;
-        for (i, counts) in self.columns.iter_mut().enumerate() {
-            let Some(token) = columns.get(i) else { break };
-            counts.add(token, is_apart(line, columns.end(i)));
-        }
+        self.columns.iter_mut().zip(looks).for_each(|(counts, look)| counts.add(look));
     }
 
     fn header(&self) -> Header {
@@ -322,7 +352,15 @@ impl Learner {
         if columns.get(0).is_none() {
             return;
         }
-        self.all.add(&mut columns, line);
+        let mut looks = [Look::default(); COLUMNS];
+        let mut seen = 0;
+        for (i, look) in looks.iter_mut().enumerate() {
+            let Some(token) = columns.get(i) else { break };
+            *look = Look::at(token, is_apart(line, columns.end(i)));
+            seen = i + 1;
+        }
+        let looks = looks.get(..seen).unwrap_or_default();
+        self.all.add(looks);
         let form = columns.form();
         let known = self.forms.iter().position(|(of, _)| *of == form);
         let at = known.unwrap_or(self.forms.len());
@@ -330,7 +368,7 @@ impl Learner {
             self.forms.push((form, Form::default()));
         }
         if let Some((_, counts)) = self.forms.get_mut(at) {
-            counts.add(&mut columns, line);
+            counts.add(looks);
         }
     }
 

@@ -302,8 +302,11 @@ fn look(line: &[u8]) -> Look<'_> {
 fn is_thrown(name: &[u8]) -> bool {
     let ends =
         [&b"Exception"[..], b"Error", b"Throwable", b"Interrupt", b"Warning"].iter().any(|end| name.ends_with(end));
+    if !ends {
+        return false;
+    }
     let last = name.rsplit(|b| matches!(b, b'.' | b'$')).next().unwrap_or_default();
-    ends && last.first().is_some_and(u8::is_ascii_uppercase)
+    last.first().is_some_and(u8::is_ascii_uppercase)
         && last.len() > 5
         && name.iter().all(|b| is_alnum(*b) || matches!(b, b'.' | b'_' | b'$' | b'/'))
         || matches!(name, b"Error")

@@ -295,6 +295,7 @@ fn candidates<'a>(line: &'a str, mut found: impl FnMut(Candidate<'a>)) {
     }
 }
 
+#[inline]
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
@@ -307,19 +308,24 @@ fn run(text: &str) -> &str {
 
 /// What a value looks like; `None` when it is no identifier.
 fn shape(value: &str) -> Option<Shape> {
-    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let (mut digits, mut letters, mut dashes, mut hex) = (0, 0, 0, true);
+    for byte in value.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'f' | b'A'..=b'F' => letters += 1,
+            b'-' => dashes += 1,
+            _ => hex = false,
+        }
+    }
     if value.len() < 8 || digits < 3 {
         return None;
     }
-    let bare = value.strip_prefix('-').unwrap_or(value);
-    if bare.bytes().all(|byte| byte.is_ascii_digit()) {
+    if hex && letters == 0 && (dashes == 0 || (dashes == 1 && value.starts_with('-'))) {
         return Some(Shape::Number);
     }
-    let groups: Vec<usize> = value.split('-').map(str::len).take(6).collect();
-    let hex = value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    match (hex, groups.as_slice()) {
-        (true, [8, 4, 4, 4, 12]) => Some(Shape::Uuid),
-        (true, [length]) if *length >= 12 => Some(Shape::Hex(*length as u16)),
+    match (hex, dashes) {
+        (true, 4) if value.split('-').map(str::len).eq([8, 4, 4, 4, 12]) => Some(Shape::Uuid),
+        (true, 0) if value.len() >= 12 => Some(Shape::Hex(value.len() as u16)),
         (true, _) => Some(Shape::Mixed),
         (false, _) => None,
     }

@@ -11,7 +11,6 @@ pub mod tally;
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use key::KeyFinder;
@@ -193,24 +192,35 @@ impl Trace {
         kinds.retain(|kind| !matches!(kind, Kind::Present(unit) if !bad(*unit)));
         kinds.sort_unstable();
         kinds.dedup();
-        kinds.into_iter().filter_map(|kind| self.weigh(kind)).collect()
+        if kinds.is_empty() {
+            return Vec::new();
+        }
+        let known = sorted(&self.model.types).into_iter().filter(|(_, model)| model.sessions >= ENOUGH);
+        let known: Vec<(Unit, &TypeTally)> = known.map(|(root, model)| (*root, model)).collect();
+        kinds.into_iter().filter_map(|kind| self.weigh(kind, &known)).collect()
     }
 
     /// The span of windows over which a deviation is most surprising.
-    fn weigh(&self, kind: Kind) -> Option<Deviation> {
+    fn weigh(&self, kind: Kind, known: &[(Unit, &TypeTally)]) -> Option<Deviation> {
         let mut best: Option<Deviation> = None;
         let mut before: Option<f64> = None;
-        let mut sums: FxHashMap<Unit, (f64, f64)> = FxHashMap::default();
         let span = self.since_told(kind);
+        let mut parts: Vec<Part> = known.iter().filter_map(|(root, model)| Part::of(*root, model, kind)).collect();
+        let mut starts = (0.0, 0.0);
         for (at, tally) in self.recent.iter().rev().take(span).enumerate() {
-            self.sum(kind, tally, &mut sums);
+            if let Kind::Start(root) = kind {
+                starts.0 += tally.sessions();
+                starts.1 += tally.types.get(&root).map_or(0.0, |one| f64::from(one.sessions));
+            } else {
+                sum(kind, tally, &mut parts);
+            }
             if !SCALES.contains(&(at + 1)) {
                 continue;
             }
             let one = if let Kind::Start(root) = kind {
-                self.start_over(root, &sums, at + 1)
+                self.start_over(root, starts, at + 1)
             } else {
-                self.over(kind, &sums, at + 1)
+                over(kind, &parts, at + 1)
             };
             // It has to go on: what is over was told when it was there.
             let goes_on = before.is_none_or(|before| before >= GOES_ON);
@@ -229,25 +239,7 @@ impl Trace {
         if since > LULL { since } else { usize::MAX }
     }
 
-    /// Adds a window's sessions, and those of them that deviate, by type; for a start, of all types.
-    fn sum(&self, kind: Kind, tally: &Tally, sums: &mut FxHashMap<Unit, (f64, f64)>) {
-        if let Kind::Start(root) = kind {
-            let sum = sums.entry(root).or_default();
-            sum.0 += tally.sessions();
-            sum.1 += tally.types.get(&root).map_or(0.0, |one| f64::from(one.sessions));
-            return;
-        }
-        for (root, one) in sorted(&tally.types) {
-            let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) else { continue };
-            let Some(limit) = Limit::of(model, kind) else { continue };
-            let sum = sums.entry(*root).or_default();
-            sum.0 += f64::from(one.sessions);
-            sum.1 += limit.count(one, kind);
-        }
-    }
-
-    fn start_over(&self, root: Unit, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
-        let (sessions, seen) = sums.get(&root).copied().unwrap_or_default();
+    fn start_over(&self, root: Unit, (sessions, seen): (f64, f64), windows: usize) -> Deviation {
         let past = self.model.sessions();
         let size = self.model.types.get(&root).map_or(0.0, |one| f64::from(one.sessions)) + 0.5;
         let expected = sessions * size / (past + 1.0);
@@ -262,28 +254,55 @@ impl Trace {
         let has: f64 = self.model.types.iter().filter(|(of, _)| **of != root).map(|(_, one)| present(one, root)).sum();
         begins < ENOUGH && has >= 2.0 * f64::from(ENOUGH)
     }
+}
 
-    fn over(&self, kind: Kind, sums: &FxHashMap<Unit, (f64, f64)>, windows: usize) -> Deviation {
-        let (mut seen, mut sessions, mut expected, mut spread) = (0.0, 0.0, 0.0, 0.0);
-        let mut bucket = None;
-        for (root, (count, found)) in sorted(sums) {
-            let Some(model) = self.model.types.get(root) else { continue };
-            let Some(limit) = Limit::of(model, kind) else { continue };
-            if matches!(kind, Kind::Slow(_)) {
-                bucket = bucket.max(Some(limit.0));
-            }
-            let past = f64::from(model.sessions);
-            let size = limit.count(model, kind) + 0.5;
-            seen += found;
-            sessions += count;
-            expected += count * size / (past + 1.0);
-            spread += (count / (past + 1.0)).powi(2) * size;
-        }
-        // A gamma law for the rate and a Poisson law for the count: negative binomial.
-        let fano = 1.0 + spread / expected.max(1e-12);
-        let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-        Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket }
+/// A type of sessions as one deviation sees it.
+struct Part {
+    root: Unit,
+    limit: Limit,
+    /// Sessions of the past, and those of them that deviate, a half added.
+    past: f64,
+    size: f64,
+    /// Sessions of the windows so far, and those of them that deviate; `None` before the first.
+    sums: Option<(f64, f64)>,
+}
+
+impl Part {
+    fn of(root: Unit, model: &TypeTally, kind: Kind) -> Option<Self> {
+        let limit = Limit::of(model, kind)?;
+        let (past, size) = (f64::from(model.sessions), limit.count(model, kind) + 0.5);
+        Some(Self { root, limit, past, size, sums: None })
     }
+}
+
+/// Adds a window's sessions, and those of them that deviate; the parts are in the order of their types.
+fn sum(kind: Kind, tally: &Tally, parts: &mut [Part]) {
+    for (root, one) in &tally.types {
+        let at = parts.binary_search_by_key(root, |part| part.root);
+        let Some(part) = at.ok().and_then(|at| parts.get_mut(at)) else { continue };
+        let sums = part.sums.get_or_insert_default();
+        sums.0 += f64::from(one.sessions);
+        sums.1 += part.limit.count(one, kind);
+    }
+}
+
+fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
+    let (mut seen, mut sessions, mut expected, mut spread) = (0.0, 0.0, 0.0, 0.0);
+    let mut bucket = None;
+    for Part { limit, past, size, sums, .. } in parts {
+        let Some((count, found)) = sums else { continue };
+        if matches!(kind, Kind::Slow(_)) {
+            bucket = bucket.max(Some(limit.0));
+        }
+        seen += found;
+        sessions += count;
+        expected += count * size / (past + 1.0);
+        spread += (count / (past + 1.0)).powi(2) * size;
+    }
+    // A gamma law for the rate and a Poisson law for the count: negative binomial.
+    let fano = 1.0 + spread / f64::max(expected, 1e-12);
+    let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket }
 }
 
 /// From which bucket on a count or a duration is a deviation.
