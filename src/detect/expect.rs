@@ -287,15 +287,20 @@ impl Count {
 
     fn finding(&self, now: f64, before: &[f64], recent: Recent, seconds: f64) -> Option<Finding> {
         let span = self.span as f64;
-        let band = self.band(recent);
         // A burst that is over counts no more than what still goes on: it was told when it was there.
         let lasting = now + before.iter().map(|earlier| earlier.min(2.0 * now + 2.0)).sum::<f64>();
+        let whole = now + before.iter().sum::<f64>();
+        if lasting <= self.most && whole >= self.least {
+            // Both have been seen before, whichever way it is off.
+            return None;
+        }
+        let band = self.band(recent);
         let up = lasting > band.1;
         if !up && self.feature != Feature::Rate {
             // Nobody cares for fewer of anything but lines.
             return None;
         }
-        let sum = if up { lasting } else { now + before.iter().sum::<f64>() };
+        let sum = if up { lasting } else { whole };
         // What is over must not be told again because it is still in the sum.
         let going_on = if up {
             now * span > band.1 && now * span >= 0.3 * sum

@@ -404,6 +404,28 @@ mod tests {
     use crate::notify::fixture;
 
     #[test]
+    fn the_strongest_is_the_first_of_all_reasons() {
+        let feature = |feature, share| FeatureEvidence {
+            feature,
+            seen: 48.0,
+            expected: (0.0, 3.0),
+            share,
+            windows: 1,
+            presence: false,
+        };
+        for shares in [[0.2, 0.5, 0.5], [0.5, 0.5, 0.1], [0.0, 0.1, 0.9], [0.0; 3]] {
+            let features = vec![
+                feature(Feature::Rate, shares[0]),
+                feature(Feature::ErrorCount, shares[1]),
+                feature(Feature::WarnCount, shares[2]),
+            ];
+            let evidence = Evidence { features, ..Evidence::default() };
+            assert_eq!(strongest(&evidence), reasons(&evidence).into_iter().next());
+        }
+        assert_eq!(strongest(&Evidence::default()), None);
+    }
+
+    #[test]
     fn numbers_are_for_people() {
         for (value, text) in [
             (0.0, "0"),

@@ -453,20 +453,20 @@ pub(super) fn place_in(token: &[u8]) -> Option<&[u8]> {
 
 /// A dotted name with a known last label (and not a package name, which begins with one), or one with `:port` behind it.
 pub(super) fn is_host(word: &[u8], port_follows: bool) -> bool {
-    if !word.iter().all(|b| is_alnum(*b) || matches!(b, b'.' | b'-' | b'_')) {
+    let Some(dot) = word.iter().rposition(|b| *b == b'.') else { return false };
+    let last = word.get(dot + 1..).unwrap_or_default();
+    let with_port = port_follows && !is_source_ending(last);
+    if !(with_port || is_top_level_domain(last))
+        || !word.iter().all(|b| is_alnum(*b) || matches!(b, b'.' | b'-' | b'_'))
+    {
         return false;
     }
-    let labels = word.iter().filter(|b| **b == b'.').count() + 1;
-    let last = word.rsplit(|b| *b == b'.').next().unwrap_or_default();
-    let first = word.split(|b| *b == b'.').next().unwrap_or_default();
-    if labels < 2 {
-        return false;
-    }
-    if port_follows && !is_source_ending(last) {
+    if with_port {
         return true;
     }
+    let labels = word.iter().filter(|b| **b == b'.').count() + 1;
+    let first = word.split(|b| *b == b'.').next().unwrap_or_default();
     labels >= if last.len() > 2 { 2 } else { 3 }
-        && is_top_level_domain(last)
         && !is_top_level_domain(first)
         && word.split(|b| *b == b'.').all(|label| !label.is_empty())
 }

@@ -182,7 +182,7 @@ impl Trace {
     fn judge(&self, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
         let Some(now) = self.recent.back() else { return Vec::new() };
         let mut kinds: Vec<Kind> = Vec::new();
-        for (root, tally) in sorted(&now.types) {
+        for (root, tally) in &now.types {
             if let Some(model) = self.model.types.get(root).filter(|model| model.sessions >= ENOUGH) {
                 deviations(model, tally, &mut kinds);
             } else if self.is_no_start(*root) {
@@ -359,25 +359,25 @@ impl Limit {
     }
 }
 
-/// All that sessions of the window do and the model's seldom did.
+/// All that sessions of the window do and the model's seldom did, in no order.
 fn deviations(model: &TypeTally, tally: &TypeTally, kinds: &mut Vec<Kind>) {
     let mut take = |kind: Kind| {
         if Limit::of(model, kind).is_some_and(|limit| limit.count(tally, kind) > 0.0) {
             kinds.push(kind);
         }
     };
-    for (unit, _) in sorted(&tally.units) {
+    for unit in tally.units.keys() {
         take(Kind::Present(*unit));
         take(Kind::Many(*unit));
         take(Kind::Few(*unit));
     }
-    for (unit, _) in sorted(&model.units) {
+    for unit in model.units.keys() {
         take(Kind::Absent(*unit));
     }
-    for (group, _) in sorted(&tally.spans) {
+    for group in tally.spans.keys() {
         take(Kind::Slow(*group));
     }
-    for ((from, to), _) in sorted(&tally.steps) {
+    for (from, to) in tally.steps.keys() {
         take(Kind::Order(*from, *to));
     }
 }
