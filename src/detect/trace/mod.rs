@@ -33,6 +33,8 @@ const RARE: f64 = 0.15;
 const GOES_ON: f64 = 1.5;
 /// Nobody is woken for less than twice what is usual, however many sessions there are.
 const TWICE: f64 = 2.0;
+/// Deviations that are remembered as told.
+const MAX_WRONG: usize = 2_000;
 /// Windows without it after which something told is over.
 const LULL: usize = 6;
 /// The part of counts and durations that is far out.
@@ -146,7 +148,7 @@ impl Trace {
             }
         }
         self.model.merge(&oldest);
-        self.model.types.values_mut().filter(|one| one.sessions > MOST).for_each(TypeTally::halve);
+        self.model.age(MOST);
     }
 
     /// Takes in what was found in a window: what is wrong (`true`) is not learnt, the rest says how the past scatters.
@@ -154,9 +156,13 @@ impl Trace {
         let most = found.iter().map(|(deviation, _)| deviation.surprise).fold(0.0, f64::max);
         self.peaks.push_back(most);
         for (deviation, _) in found.iter().filter(|(_, wrong)| *wrong) {
+            let room = self.wrong.len() < MAX_WRONG;
             match self.wrong.iter_mut().find(|(kind, ..)| *kind == deviation.kind) {
                 Some((_, _, last)) => *last = self.windows,
-                None => self.wrong.push((deviation.kind, self.windows, self.windows)),
+                None if room => {
+                    self.wrong.push((deviation.kind, self.windows, self.windows));
+                }
+                None => {}
             }
         }
     }

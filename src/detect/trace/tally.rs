@@ -19,6 +19,8 @@ pub const SPANS: usize = 44;
 /// Types of sessions, and units and steps of a type, that are told apart.
 const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
+/// Units, groups and steps of all types together: some 2 MB.
+const MAX_ALL: usize = 20_000;
 
 /// Sessions of one type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Tally {
     /// By first unit.
     #[serde(with = "pairs")]
     pub types: FxHashMap<Unit, TypeTally>,
+    /// Units, groups and steps of all types.
+    #[serde(default)]
+    parts: usize,
 }
 
 impl Tally {
@@ -50,23 +55,27 @@ impl Tally {
         if self.types.len() >= MAX_TYPES && !self.types.contains_key(&session.root()) {
             return;
         }
+        // Once full, sessions are still counted, by the parts that are known.
+        let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
         let tally = self.types.entry(session.root()).or_default();
+        let before = tally.parts();
         tally.sessions += 1.0;
         for (unit, count) in session.counts() {
-            if tally.units.len() < MAX_PARTS || tally.units.contains_key(unit) {
+            if tally.units.len() < most || tally.units.contains_key(unit) {
                 tally.units.entry(*unit).or_default()[count_bucket(*count)] += 1.0;
             }
         }
         for (group, nanos) in session.spans() {
-            if tally.spans.len() < MAX_PARTS || tally.spans.contains_key(&group) {
+            if tally.spans.len() < most || tally.spans.contains_key(&group) {
                 tally.spans.entry(group).or_insert([0.0; SPANS])[span_bucket(nanos)] += 1.0;
             }
         }
         for step in session.steps() {
-            if tally.steps.len() < MAX_PARTS || tally.steps.contains_key(step) {
+            if tally.steps.len() < most || tally.steps.contains_key(step) {
                 *tally.steps.entry(*step).or_default() += 1.0;
             }
         }
+        self.parts += tally.parts() - before;
     }
 
     /// Adds another tally to this one.
@@ -75,7 +84,11 @@ impl Tally {
             if self.types.len() >= MAX_TYPES && !self.types.contains_key(root) {
                 continue;
             }
-            self.types.entry(*root).or_default().merge(from);
+            let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
+            let to = self.types.entry(*root).or_default();
+            let before = to.parts();
+            to.merge(from, most);
+            self.parts += to.parts() - before;
         }
     }
 }
@@ -104,6 +117,12 @@ impl Tally {
         }
     }
 
+    /// Halves types of more sessions than these.
+    pub(super) fn age(&mut self, most: f32) {
+        self.types.values_mut().filter(|one| one.sessions > most).for_each(TypeTally::halve);
+        self.parts = self.types.values().map(TypeTally::parts).sum();
+    }
+
     /// Sessions of all types.
     pub(super) fn sessions(&self) -> f64 {
         self.types.values().map(|one| f64::from(one.sessions)).sum()
@@ -127,35 +146,40 @@ impl Tally {
             }
         }
         if let Some(tally) = self.types.remove(&from) {
-            self.types.entry(into).or_default().merge(&tally);
+            self.types.entry(into).or_default().merge(&tally, MAX_PARTS);
         }
     }
 }
 
 impl TypeTally {
-    fn merge(&mut self, other: &Self) {
+    /// Units, groups and steps.
+    fn parts(&self) -> usize {
+        self.units.len() + self.spans.len() + self.steps.len()
+    }
+
+    fn merge(&mut self, other: &Self, most: usize) {
         self.sessions += other.sessions;
         for (unit, counts) in sorted(&other.units) {
-            if self.units.len() < MAX_PARTS || self.units.contains_key(unit) {
+            if self.units.len() < most || self.units.contains_key(unit) {
                 let to = self.units.entry(*unit).or_default();
                 to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
             }
         }
         for (group, counts) in sorted(&other.spans) {
-            if self.spans.len() < MAX_PARTS || self.spans.contains_key(group) {
+            if self.spans.len() < most || self.spans.contains_key(group) {
                 let to = self.spans.entry(*group).or_insert([0.0; SPANS]);
                 to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
             }
         }
         for (step, count) in sorted(&other.steps) {
-            if self.steps.len() < MAX_PARTS || self.steps.contains_key(step) {
+            if self.steps.len() < most || self.steps.contains_key(step) {
                 *self.steps.entry(*step).or_default() += count;
             }
         }
     }
 
     /// Forgets half of everything; what becomes next to nothing goes.
-    pub fn halve(&mut self) {
+    fn halve(&mut self) {
         self.sessions /= 2.0;
         self.units.values_mut().flatten().for_each(|count| *count /= 2.0);
         self.spans.values_mut().flatten().for_each(|count| *count /= 2.0);

@@ -159,3 +159,22 @@ fn sessions_that_were_not_seen_from_their_start_are_not_judged() {
     }
     assert!(trace.close(201 * WINDOW, |_| true).is_empty());
 }
+
+#[test]
+fn a_flood_of_kinds_of_requests_is_bounded() {
+    let mut trace = learnt();
+    for window in 200..203 {
+        for n in 0..3_000i64 {
+            let at = window * WINDOW + n * 1_000_000;
+            for step in 0..20u32 {
+                let unit = 100 + (n as u32 * 20 + step) % 40_000;
+                trace.add(at + i64::from(step), (step % 5, unit), &line((window * 10_000 + n) as u64, "unit"));
+            }
+        }
+        trace.close((window + 1) * WINDOW, |_| true);
+    }
+    trace.close(210 * WINDOW, |_| true);
+    let parts = |tally: &Tally| tally.types.values().map(|one| one.units.len() + one.steps.len()).sum::<usize>();
+    let most = trace.recent.iter().map(parts).max().unwrap();
+    assert!((1_000..21_100).contains(&most), "{most}");
+}
