@@ -29,7 +29,8 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
     match kind {
         PatternKind::New => "a problem that it never logged before",
         PatternKind::Burst => "a problem comes in a burst",
-        PatternKind::Unexpected => "problems where there were none",
+        PatternKind::Begins => "requests that begin with a problem",
+        PatternKind::Unexpected => "a problem in more requests than usual",
         PatternKind::Missing => "a step is missing",
         PatternKind::MoreOften => "a step is repeated",
         PatternKind::LessOften => "a step comes less often than usual",
@@ -51,6 +52,7 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         (PatternKind::Burst, _) => {
             ("problem", format!("{} times in {} windows", number(one.seen), one.windows), expected, line)
         }
+        (PatternKind::Begins, _) => ("begins with a problem", of, expected, line),
         (PatternKind::Unexpected, _) => ("problem", of, expected, line),
         (PatternKind::Missing, _) => ("step missing", of, expected, line),
         (PatternKind::MoreOften, _) => ("step repeated", of, expected, line),
@@ -168,5 +170,54 @@ mod tests {
             assert_eq!(feature_headline(&[evidence(feature, seen, expected)]), text);
         }
         assert_eq!(headline(&Evidence::default()), "unusual lines");
+    }
+
+    #[test]
+    fn patterns_are_told_with_their_numbers_and_their_line() {
+        let told = |kind, after: Option<&str>| {
+            let one = PatternEvidence {
+                kind,
+                line: Some("order <*> stored".to_owned()),
+                after: after.map(str::to_owned),
+                key: Some("trace_id".to_owned()),
+                seen: 14.0,
+                of: 15.0,
+                expected: 0.12,
+                seconds: Some(0.7),
+                windows: 3,
+                share: 1.0,
+            };
+            let (what, seen, expected, line) = pattern(&one);
+            let title = headline(&Evidence { patterns: vec![one], ..Evidence::default() });
+            format!("{title} | {what} {seen}, expected {expected}: {}", line.unwrap_or_default())
+        };
+        let of = "in 14 of 15 sessions (trace_id), expected 0.1";
+        for (kind, after, text) in [
+            (PatternKind::Missing, None, format!("a step is missing | step missing {of}: \"order <*> stored\"")),
+            (
+                PatternKind::Begins,
+                None,
+                format!("requests that begin with a problem | begins with a problem {of}: \"order <*> stored\""),
+            ),
+            (
+                PatternKind::Unexpected,
+                None,
+                format!("a problem in more requests than usual | problem {of}: \"order <*> stored\""),
+            ),
+            (
+                PatternKind::Order,
+                Some("paid"),
+                format!("steps in an unusual order | other order {of}: \"order <*> stored\" right after \"paid\""),
+            ),
+            (
+                PatternKind::Burst,
+                None,
+                "a problem comes in a burst | problem 14 times in 3 windows, expected 0.1: \"order <*> stored\""
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(told(kind, after), text);
+        }
+        assert!(told(PatternKind::Slow, None).contains("longer than 0.7 s in 14 of 15 sessions"));
     }
 }

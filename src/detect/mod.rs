@@ -150,6 +150,8 @@ pub enum PatternKind {
     New,
     /// A problem that comes more often than it used to.
     Burst,
+    /// Sessions begin with a problem, which may be an everyday one in their midst.
+    Begins,
     /// Sessions have a line that their like do not have.
     Unexpected,
     /// Sessions lack a line that their like have.

@@ -354,7 +354,7 @@ impl Patterns {
             Kind::Few(at) => (PatternKind::LessOften, at, self.text(at), None),
             Kind::Slow(_) => (PatternKind::Slow, Unit::MAX, None, None),
             Kind::Order(from, to) => (PatternKind::Order, to, self.text(to), self.text(from)),
-            Kind::Start(at) if self.is_bad(at) => (PatternKind::Unexpected, at, self.text(at), None),
+            Kind::Start(at) if self.is_bad(at) => (PatternKind::Begins, at, self.text(at), None),
             Kind::Start(at) => (PatternKind::Order, at, self.text(at), None),
         };
         let evidence = PatternEvidence {
