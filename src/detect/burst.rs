@@ -227,7 +227,7 @@ mod tests {
         bursts.close().first().map_or(0.0, |burst| bursts.surprise(burst))
     }
 
-    /// How often a problem is told that comes once in four windows from now on, having come never.
+    /// A problem that had never come, and then comes in one window of four.
     #[test]
     fn what_stays_is_usual_after_some_hours() {
         let mut bursts = Bursts::default();
@@ -244,7 +244,7 @@ mod tests {
                 .collect();
             bursts.told(&found);
         }
-        assert!(told.first().is_some_and(|first| *first < 40), "{told:?}");
+        assert!(told.first().is_some_and(|first| *first < 80), "{told:?}");
         assert!(told.last().is_some_and(|last| *last < 300), "{told:?}");
     }
 

@@ -321,7 +321,7 @@ mod tests {
         check(
             &model,
             &window(600, 0, [0.0, 0.0, 0.0, 0.0]),
-            "gone silent: rate 0 lines/s, expected 2.1 to 4.8; different messages 0, expected 12 to 53",
+            "gone silent: rate 0 lines/s, expected 2.1 to 4.8",
         );
         check(
             &model,
@@ -463,7 +463,7 @@ mod tests {
             let model = learnt(&config, (0..300).map(move |at| ordinary(&mut dice, at)));
             let found = model.judge(&window(300, 205, [141.0, 48.0, 6.0, 30.0])).anomalous.unwrap();
             assert_eq!(found[0].feature, crate::detect::Feature::ErrorCount);
-            assert_eq!(found.len(), features(preset).len());
+            assert!(found.iter().all(|one| one.share > 0.0), "{found:?}");
         }
     }
 
