@@ -318,11 +318,7 @@ mod tests {
             &window(600, 205, [141.0, 1.0, 90.0, 30.0]),
             "more warnings than usual: warnings 90, expected 0 to 15",
         );
-        check(
-            &model,
-            &window(600, 0, [0.0, 0.0, 0.0, 0.0]),
-            "gone silent: rate 0 lines/s, expected 2.1 to 4.8",
-        );
+        check(&model, &window(600, 0, [0.0, 0.0, 0.0, 0.0]), "gone silent: rate 0 lines/s, expected 2.1 to 4.8");
         check(
             &model,
             &window(600, 2000, [141.0, 1.0, 5.0, 30.0]),

@@ -3,6 +3,8 @@
 //! What comes in: entries in the order of time with their groups, and the ends of windows. What goes out: for the groups
 //! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,8 @@ use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
-use super::{Level, PatternEvidence, PatternKind, Sample};
+use super::value::Values;
+use super::{Level, OddValue, PatternEvidence, PatternKind, Sample};
 use crate::collect::Entry;
 use crate::time::{MINUTE, Nanos};
 
@@ -119,6 +122,8 @@ struct State {
     bursts: Bursts,
     #[serde(default)]
     rarity: Rarity,
+    #[serde(default)]
+    values: Values,
     #[serde(skip)]
     group_of: FxHashMap<u64, u32>,
     /// Templates of a group that only begin otherwise than a known one: the stream's header was learnt anew, or is longer.
@@ -198,6 +203,7 @@ impl Patterns {
         }
         let unit = self.unit(group, mined.template, level);
         self.samples.keep(unit, entry, level);
+        self.state.values.add(unit, self.miner.numbers());
         let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
@@ -282,6 +288,7 @@ impl Patterns {
             of: rarest.of,
             expected: rarest.seen / rarest.of.max(1.0),
             seconds: None,
+            value: None,
             windows: 1,
             share: 0.0,
         };
@@ -318,6 +325,7 @@ impl Patterns {
         let mut found = self.sessions(end);
         found.extend(self.novel());
         found.extend(self.bursts());
+        found.extend(self.values());
         self.samples.close();
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
@@ -335,6 +343,7 @@ impl Patterns {
     pub fn jump(&mut self, start: Nanos) {
         self.state.trace.jump(start);
         self.state.bursts.jump();
+        self.state.values.jump();
         self.samples.close();
         self.fresh.clear();
     }
@@ -404,6 +413,7 @@ impl Patterns {
             of: one.sessions,
             expected: one.expected,
             seconds: one.limit.map(span_end),
+            value: None,
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             share: 0.0,
         };
@@ -467,6 +477,27 @@ impl Patterns {
         told
     }
 
+    fn values(&mut self) -> Vec<Found> {
+        let odd = self.state.values.close();
+        let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
+        // A number that may be somebody's PIN is not told.
+        let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
+        let wrong = judged.filter(|(surprise, one)| *surprise >= self.needed && !secret(&one.name));
+        wrong
+            .map(|(surprise, one)| {
+                let name = one.name;
+                let evidence = PatternEvidence {
+                    seen: one.seen.into(),
+                    of: one.seen.into(),
+                    windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+                    value: Some(OddValue { name, seen: one.value, expected: one.usual }),
+                    ..self.problem(PatternKind::Value, one.unit)
+                };
+                self.found(one.unit, surprise, evidence)
+            })
+            .collect()
+    }
+
     fn is_bad(&self, unit: Unit) -> bool {
         self.state.units.get(unit as usize).is_some_and(|info| info.level >= Level::Warn)
     }
@@ -481,6 +512,7 @@ impl Patterns {
             of: 1.0,
             expected: 0.0,
             seconds: None,
+            value: None,
             windows: 1,
             share: 0.0,
         }
