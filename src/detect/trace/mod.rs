@@ -104,11 +104,12 @@ impl Trace {
         Self { day: u64::try_from(24 * HOUR / window.max(1)).unwrap_or(1), ..Self::default() }
     }
 
-    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it.
+    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it in their
+    /// midst: how many begin with it is for its own count to say.
     pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> Option<bool> {
         let key = self.keys.key(line, unit.into())?;
         let root = self.open.add(key, ts, group, unit);
-        let model = self.model.types.get(&root).filter(|model| model.sessions >= ENOUGH);
+        let model = self.model.types.get(&root).filter(|model| root != unit && model.sessions >= ENOUGH);
         Some(model.is_some_and(|model| present(model, unit) >= RARE * f64::from(model.sessions)))
     }
 
