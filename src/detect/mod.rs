@@ -22,6 +22,7 @@ pub mod session;
 pub mod tail;
 pub mod template;
 pub mod trace;
+pub mod voice;
 pub mod window;
 
 use serde::{Deserialize, Serialize};

@@ -88,6 +88,8 @@ impl Model {
         let row = self.isolation.history().row(window);
         let recent = self.isolation.history().newest(usize::MAX);
         let mut findings = expectation.findings(&row, self.trail.iter(), recent.clone());
+        let heard = self.config.detectors;
+        findings.retain(|finding| heard.has(finding.feature));
         if in_sessions {
             findings.retain(|finding| match finding.feature {
                 Feature::LineLength | Feature::UniqueMessages => false,
@@ -108,6 +110,7 @@ impl Model {
             let total: f64 = verdict.parts.iter().sum();
             let mut all: Vec<FeatureEvidence> = features(self.config.preset)
                 .iter()
+                .filter(|feature| heard.has(**feature))
                 .filter_map(|feature| {
                     let strongest = findings
                         .iter()

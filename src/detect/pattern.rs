@@ -15,6 +15,7 @@ use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
+use super::voice::Detectors;
 use super::{Level, PatternEvidence, PatternKind, Sample};
 use crate::collect::Entry;
 use crate::time::{MINUTE, Nanos};
@@ -185,7 +186,8 @@ impl Patterns {
         }
         let unit = self.unit(group, mined.template, level);
         self.samples.keep(unit, entry, level);
-        let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
+        let follow = self.config.detectors.has_any(Detectors::TRACE);
+        let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
             *with_key += u32::from(in_session.is_some());
@@ -240,6 +242,9 @@ impl Patterns {
     /// too little is known.
     #[must_use]
     pub fn rarest(&self, group: GroupNumber, window: &[(TemplateId, Level)]) -> Option<Found> {
+        if !self.config.detectors.has(PatternKind::Rare) {
+            return None;
+        }
         let rarest = self.state.rarity.judge(group.0, window)?;
         let unit = self.state.unit_of.get(&(group.0, rarest.template.0));
         let text = unit.and_then(|unit| self.text(*unit));
@@ -336,6 +341,7 @@ impl Patterns {
         let judged: Vec<(Deviation, bool)> = trace
             .close(end, bad)
             .into_iter()
+            .filter(|one| self.config.detectors.has(pattern_kind(one.kind, bad)))
             .map(|one| {
                 let wrong = trace.surprise(&one) >= self.needed;
                 (one, wrong)
@@ -347,19 +353,14 @@ impl Patterns {
     }
 
     fn told(&self, one: &Deviation) -> Found {
-        let (kind, unit, line, after) = match one.kind {
-            Kind::Present(at) => (PatternKind::Unexpected, at, self.text(at), None),
-            Kind::Absent(at) => (PatternKind::Missing, at, self.text(at), None),
-            Kind::Many(at) => (PatternKind::MoreOften, at, self.text(at), None),
-            Kind::Few(at) => (PatternKind::LessOften, at, self.text(at), None),
-            Kind::Slow(_) => (PatternKind::Slow, Unit::MAX, None, None),
-            Kind::Order(from, to) => (PatternKind::Order, to, self.text(to), self.text(from)),
-            Kind::Start(at) if self.is_bad(at) => (PatternKind::Begins, at, self.text(at), None),
-            Kind::Start(at) => (PatternKind::Order, at, self.text(at), None),
+        let (unit, after) = match one.kind {
+            Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => (at, None),
+            Kind::Slow(_) => (Unit::MAX, None),
+            Kind::Order(from, to) => (to, self.text(from)),
         };
         let evidence = PatternEvidence {
-            kind,
-            line,
+            kind: pattern_kind(one.kind, |unit| self.is_bad(unit)),
+            line: self.text(unit),
             after,
             key: self.state.trace.name().map(str::to_owned),
             seen: one.seen,
@@ -393,7 +394,7 @@ impl Patterns {
             }
             with_new.push(group);
             let surprise = self.state.novelty.surprise(group, level, unknown);
-            if surprise >= self.needed {
+            if surprise >= self.needed && self.config.detectors.has(PatternKind::New) {
                 found.push(self.found(unit, surprise, self.problem(PatternKind::New, unit)));
             }
         }
@@ -410,7 +411,8 @@ impl Patterns {
     }
 
     fn bursts(&mut self) -> Vec<Found> {
-        let bursts = self.state.bursts.close();
+        let mut bursts = self.state.bursts.close();
+        bursts.retain(|_| self.config.detectors.has(PatternKind::Burst));
         let surprise = |burst: &Burst| self.state.bursts.surprise(burst);
         let judged: Vec<(Burst, bool)> =
             bursts.into_iter().map(|one| (surprise(&one) >= self.needed, one)).map(|(told, one)| (one, told)).collect();
@@ -492,6 +494,19 @@ impl State {
         self.unit_of.insert((info.group, info.template.0), unit);
         self.units.push(info);
         unit
+    }
+}
+
+/// What is told of a deviation. `bad` says of a unit whether its level is warn or worse.
+fn pattern_kind(kind: Kind, bad: impl Fn(Unit) -> bool) -> PatternKind {
+    match kind {
+        Kind::Present(_) => PatternKind::Unexpected,
+        Kind::Absent(_) => PatternKind::Missing,
+        Kind::Many(_) => PatternKind::MoreOften,
+        Kind::Few(_) => PatternKind::LessOften,
+        Kind::Slow(_) => PatternKind::Slow,
+        Kind::Start(at) if bad(at) => PatternKind::Begins,
+        Kind::Order(..) | Kind::Start(_) => PatternKind::Order,
     }
 }
 
