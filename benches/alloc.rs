@@ -172,7 +172,8 @@ fn features(batches: &[Batch]) -> Cost {
         if start != minute {
             let range = TimeRange::new(minute, start);
             for open in open.values_mut() {
-                std::hint::black_box(std::mem::take(open).close(range, Coverage::default(), false));
+                std::hint::black_box(open.close(range, Coverage::default(), false));
+                open.clear();
             }
             minute = start;
         }

@@ -68,13 +68,14 @@ fn window(dice: &mut Dice, at: i64) -> Window {
 /// A window of time: 1,000 lines measured, and closed.
 #[divan::bench]
 fn windows(bencher: Bencher<'_, '_>) {
-    let lines = lines(125, 0);
+    let (lines, mut open) = (lines(125, 0), OpenWindow::new());
     bencher.counter(ItemsCount::new(lines.len())).bench_local(|| {
-        let mut open = OpenWindow::new();
         for (ts, _, unit, line) in &lines {
             open.add(&Entry { ts: *ts, stream: 0, detected_level: None, line }, Level::Info, (*unit).into());
         }
-        open.close(TimeRange::new(0, MINUTE), Coverage::default(), false)
+        let window = open.close(TimeRange::new(0, MINUTE), Coverage::default(), false);
+        open.clear();
+        window
     });
 }
 

@@ -5,19 +5,32 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// An ordered set of label names and values, as Loki and Prometheus know them.
+/// An ordered set of label names and values, as Loki and Prometheus know them. Cheap to clone: each window bears it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Labels(BTreeMap<String, String>);
+#[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct Labels(Arc<BTreeMap<String, String>>);
+
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(pairs: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(pairs))
+    }
+}
+
+impl From<Labels> for BTreeMap<String, String> {
+    fn from(labels: Labels) -> Self {
+        Arc::unwrap_or_clone(labels.0)
+    }
+}
 
 impl Labels {
     /// An empty set.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(BTreeMap::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The value of `name`, if it is there.
@@ -28,7 +41,7 @@ impl Labels {
 
     /// Sets `name` to `value`; an older value is replaced.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
+        Arc::make_mut(&mut self.0).insert(name.into(), value.into());
     }
 
     /// Names and values in the order of the names.
@@ -60,7 +73,7 @@ impl Labels {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Self(Arc::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))
     }
 }
 

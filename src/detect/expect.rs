@@ -5,6 +5,8 @@
 //! past have had, and the recent one, so that a daily rhythm and a slow rise stay inside. Every part is a quantile or a
 //! median, so that one foul stretch does not blind the group.
 
+use std::cell::LazyCell;
+
 use super::calibrate::{Tail, quantile};
 use super::history::Row;
 use super::tail::{Upper, lower_tail};
@@ -94,25 +96,25 @@ impl Expectation {
         trail: impl Iterator<Item = &'a Row> + Clone,
         recent: impl Iterator<Item = &'a Row> + Clone,
     ) -> Vec<Finding> {
-        let mut rows: [Option<&Row>; LONGEST] = [None; LONGEST];
-        let known = rows.iter_mut().zip(trail).map(|(to, row)| *to = Some(row)).count();
-        let rows = rows.get(..known).unwrap_or_default();
-        let settled = Settled::of(recent.clone().skip(SKIP).take(self.block));
+        let settled = LazyCell::new(|| Settled::of(recent.clone().skip(SKIP).take(self.block)));
         let mut found = Vec::new();
         let mut trailed: [f64; LONGEST] = [0.0; LONGEST];
+        let mut known = 0;
         let mut last = None;
-        let mut latest = Recent::default();
         for count in &self.counts {
+            let now = count.value(row);
+            if now <= 0.0 && count.feature != Feature::Rate {
+                // More of what there is none of: no need to look back.
+                continue;
+            }
             // Counts of one feature stand together and differ in their spans only.
             if last != Some((count.feature, count.presence)) {
                 last = Some((count.feature, count.presence));
-                latest = settled.of_count(count);
-                for (to, row) in trailed.iter_mut().zip(rows.iter().flatten()) {
-                    *to = count.value(row);
-                }
+                let values = trail.clone().map(|row| count.value(row));
+                known = trailed.iter_mut().zip(values).map(|(to, value)| *to = value).count();
             }
             if let Some(before) = trailed.get(..(count.span - 1).min(known)).filter(|b| b.len() + 1 == count.span) {
-                found.extend(count.finding(count.value(row), before, latest, row.seconds()));
+                found.extend(count.finding(now, before, || settled.of_count(count), row.seconds()));
             }
         }
         for real in &self.reals {
@@ -253,7 +255,13 @@ impl Count {
         };
         let band = count.band(Recent::default());
         let above = Upper::new(band.1, count.fano);
-        let surprises = sums.iter().map(|sum| if *sum > band.1 { -above.tail(*sum) } else { count.lack(*sum, band.0) });
+        let surprise = |sum: f64| if sum > band.1 { -above.tail(sum) } else { count.lack(sum, band.0) };
+        // Most sums are one of a few small numbers.
+        let mut few = [None; 64];
+        let surprises = sums.iter().map(|sum| match few.get_mut(*sum as usize) {
+            Some(known) => *known.get_or_insert_with(|| surprise(*sum)),
+            None => surprise(*sum),
+        });
         count.tail = Tail::fit(surprises.collect(), 1.0, f64::MAX);
         Some(count)
     }
@@ -285,7 +293,7 @@ impl Count {
         if sum < low { -lower_tail(sum, low, self.fano) } else { 0.0 }
     }
 
-    fn finding(&self, now: f64, before: &[f64], recent: Recent, seconds: f64) -> Option<Finding> {
+    fn finding(&self, now: f64, before: &[f64], recent: impl Fn() -> Recent, seconds: f64) -> Option<Finding> {
         let span = self.span as f64;
         // A burst that is over counts no more than what still goes on: it was told when it was there.
         let lasting = now + before.iter().map(|earlier| earlier.min(2.0 * now + 2.0)).sum::<f64>();
@@ -294,7 +302,7 @@ impl Count {
             // Both have been seen before, whichever way it is off.
             return None;
         }
-        let band = self.band(recent);
+        let band = self.band(recent());
         let up = lasting > band.1;
         if !up && self.feature != Feature::Rate {
             // Nobody cares for fewer of anything but lines.

@@ -161,8 +161,9 @@ pub fn sample(ts: Nanos, level: Level, line: &str) -> Sample {
     Sample { ts, level, line }
 }
 
-/// The part of a line that is searched; a word that the cut has broken, perhaps a secret, is left out.
-fn searched(line: &str) -> &str {
+/// The part of a line that is searched, all that need be kept of it; a word that the cut has broken, perhaps a secret, is left out.
+#[must_use]
+pub fn searched(line: &str) -> &str {
     if line.len() <= SEARCH_BYTES {
         return line;
     }

@@ -110,7 +110,7 @@ impl Model {
             let total: f64 = verdict.parts.iter().sum();
             let mut all: Vec<FeatureEvidence> = features(self.config.preset)
                 .iter()
-                .filter(|feature| heard.has(**feature))
+                .filter(|feature| heard.has(**feature) && verdict.parts[**feature as usize] > 0.0)
                 .filter_map(|feature| {
                     let strongest = findings
                         .iter()
@@ -122,7 +122,7 @@ impl Model {
                     };
                     let windows = strongest.map_or(1, |finding| u32::try_from(finding.span).unwrap_or(1));
                     let presence = strongest.is_some_and(|finding| finding.presence);
-                    let share = if total > 0.0 { verdict.parts[*feature as usize] / total } else { 0.0 };
+                    let share = verdict.parts[*feature as usize] / total;
                     Some(FeatureEvidence { feature: *feature, seen, expected, share, windows, presence })
                 })
                 .collect();

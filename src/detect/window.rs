@@ -1,15 +1,16 @@
 //! Windows: lines of a group, measured.
 //!
 //! What comes in: entries in the order (time, stream, arrival). What goes out: closed [`Window`]s. What never happens
-//! here: judging; or keeping a line that was not masked. Memory is bounded: at most [`MAX_UNIQUE`] hashes and a few
+//! here: judging; or giving away a line that was not masked. Memory is bounded: at most [`MAX_UNIQUE`] hashes and a few
 //! samples a window, whatever is fed.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use super::mask::sample;
+use super::mask::{sample, searched};
 use super::{Features, Level, Sample, Window};
 use crate::collect::{Coverage, Entry, Known};
 use crate::time::{Nanos, SECOND, TimeRange};
@@ -20,6 +21,8 @@ pub const MAX_UNIQUE: usize = 10_000;
 pub const MAX_SAMPLES: usize = 5;
 /// Samples kept for the windows of lines that are open.
 const MAX_OPEN_SAMPLES: usize = 16;
+/// Bytes of text, and hashes, that a window leaves room for in the next.
+const MAX_KEPT: usize = 1024;
 /// A window of lines takes at least this long in its rate, so that equal stamps do not make it infinite.
 const MIN_SPAN: Nanos = 1_000_000;
 
@@ -28,7 +31,50 @@ const MIN_SPAN: Nanos = 1_000_000;
 pub struct OpenWindow {
     sums: Sums,
     unique: FxHashSet<u64>,
-    samples: Vec<Sample>,
+    kept: Kept,
+}
+
+/// The lines that would be a window's samples, as they came: most windows are ordinary and nobody asks for theirs. Not
+/// to be shown, stored or printed but through [`Kept::samples`].
+#[derive(Clone, Default)]
+pub struct Kept {
+    text: String,
+    /// With where the line ends and begins in the text, the worst first, then the earliest.
+    lines: Vec<(Nanos, Level, Range<usize>)>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.samples()).finish()
+    }
+}
+
+impl Kept {
+    fn add(&mut self, entry: &Entry<'_>, level: Level) {
+        let weakest = self.lines.last().map(|line| line.1);
+        if self.lines.len() < MAX_SAMPLES || weakest.is_some_and(|weakest| level > weakest) {
+            let at = self.lines.partition_point(|line| line.1 >= level);
+            let start = self.text.len();
+            self.text.push_str(searched(entry.line));
+            self.lines.insert(at, (entry.ts, level, start..self.text.len()));
+            self.lines.truncate(MAX_SAMPLES);
+        }
+    }
+
+    /// The lines, masked.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        let one = |(ts, level, range): &(Nanos, Level, Range<usize>)| {
+            sample(*ts, *level, self.text.get(range.clone()).unwrap_or_default())
+        };
+        self.lines.iter().map(one).collect()
+    }
+
+    fn clear(&mut self) {
+        self.lines.clear();
+        self.text.clear();
+        self.text.shrink_to(MAX_KEPT);
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,12 +120,7 @@ impl OpenWindow {
         if self.unique.len() < MAX_UNIQUE {
             self.unique.insert(message);
         }
-        let weakest = self.samples.last().map(|sample| sample.level);
-        if self.samples.len() < MAX_SAMPLES || weakest.is_some_and(|weakest| level > weakest) {
-            let at = self.samples.partition_point(|kept| kept.level >= level);
-            self.samples.insert(at, sample(entry.ts, level, entry.line));
-            self.samples.truncate(MAX_SAMPLES);
-        }
+        self.kept.add(entry, level);
     }
 
     /// Entries so far.
@@ -88,11 +129,25 @@ impl OpenWindow {
         self.sums.lines
     }
 
-    /// The measured window; also for one without lines.
+    /// The measured window, without samples; also for one without lines.
     #[must_use]
-    pub fn close(self, range: TimeRange, coverage: Coverage, late: bool) -> Window {
+    pub fn close(&self, range: TimeRange, coverage: Coverage, late: bool) -> Window {
         let features = self.sums.features(self.unique.len(), range.len());
-        Window { range, lines: self.sums.lines, features, coverage, late, samples: self.samples }
+        Window { range, lines: self.sums.lines, features, coverage, late, samples: Vec::new() }
+    }
+
+    /// The lines that tell best what is in it.
+    #[must_use]
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Begins anew, without giving back the memory that the next window will need.
+    pub fn clear(&mut self) {
+        self.sums = Sums::default();
+        self.unique.clear();
+        self.unique.shrink_to(MAX_KEPT);
+        self.kept.clear();
     }
 }
 
@@ -262,7 +317,7 @@ mod tests {
         let window = open.close(TimeRange::new(0, 10 * SECOND), Coverage::default(), false);
         assert_eq!(window.lines, 5);
         assert_eq!(window.features.0, [Some(7.4), Some(2.0), Some(1.0), Some(4.0), Some(0.5)]);
-        let levels: Vec<Level> = window.samples.iter().map(|sample| sample.level).collect();
+        let levels: Vec<Level> = open.kept().samples().iter().map(|sample| sample.level).collect();
         assert_eq!(levels, [Level::Critical, Level::Error, Level::Warn, Level::Info, Level::Info]);
     }
 
@@ -277,10 +332,20 @@ mod tests {
         let mut open = OpenWindow::new();
         let lines: Vec<String> = (0..20).map(|n| format!("{} {n}", if n > 10 { "ERROR" } else { "INFO" })).collect();
         lines.iter().for_each(|line| put(&mut open, 0, line));
-        let window = open.close(TimeRange::new(0, SECOND), Coverage::default(), false);
-        assert_eq!(window.samples.len(), 5);
-        assert_eq!(window.samples[0].line, "ERROR 11");
-        assert_eq!(window.samples[4].line, "ERROR 15");
+        let samples = open.kept().samples();
+        assert_eq!(samples.len(), 5);
+        assert_eq!(samples[0].line, "ERROR 11");
+        assert_eq!(samples[4].line, "ERROR 15");
+        open.clear();
+        assert_eq!((open.lines(), open.kept().samples()), (0, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_kept_is_never_seen_unmasked() {
+        let mut open = OpenWindow::new();
+        put(&mut open, 0, "INFO login password=hunter2 ok");
+        assert_eq!(open.kept().samples()[0].line, "INFO login password=[masked] ok");
+        assert!(!format!("{open:?}").contains("hunter2"));
     }
 
     #[test]

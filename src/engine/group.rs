@@ -31,6 +31,8 @@ pub(super) struct GroupState {
     model: Model,
     model_until: Nanos,
     open: OpenWindow,
+    /// The window of time that was closed last, until it is judged.
+    last: OpenWindow,
     lines: Option<LineWindows>,
     lifecycle: Lifecycle,
     rates: VecDeque<f64>,
@@ -72,6 +74,7 @@ impl GroupState {
             number: GroupNumber::default(),
             model_until: 0,
             open: OpenWindow::new(),
+            last: OpenWindow::new(),
             lines,
             lifecycle: Lifecycle::default(),
             rates: VecDeque::new(),
@@ -113,12 +116,15 @@ impl GroupState {
     /// Closes the open window of time.
     pub(super) fn close(&mut self, range: TimeRange, coverage: Coverage) -> Window {
         let coverage = Coverage { seen: self.open.lines(), ..coverage };
-        std::mem::take(&mut self.open).close(range, coverage, false)
+        let window = self.open.close(range, coverage, false);
+        std::mem::swap(&mut self.open, &mut self.last);
+        self.open.clear();
+        window
     }
 
     /// Forgets the open window: what it holds was not seen from its start.
     pub(super) fn discard(&mut self) {
-        self.open = OpenWindow::new();
+        self.open.clear();
     }
 
     /// Scores and learns a window of history; nobody is told.
@@ -131,12 +137,15 @@ impl GroupState {
 
     /// Judges a closed window, learns it, and takes it into the life of the incident. Of a window that was not seen
     /// whole nothing is said: what is missing would look like silence.
-    pub(super) fn judge(&mut self, window: Window, about: &About, (options, shared): Settings<'_>, out: &mut Out) {
+    pub(super) fn judge(&mut self, mut window: Window, about: &About, (options, shared): Settings<'_>, out: &mut Out) {
         let whole = window.coverage.is_whole();
         let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
         let learnt = self.model.learn(&window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(&window);
+        if judgement.anomalous.is_some() && self.lines.is_none() {
+            window.samples = self.last.kept().samples();
+        }
         self.tell(&window, &judgement, options, shared, out);
         out.windows.push(self.row(window, judgement, learnt, 0));
     }

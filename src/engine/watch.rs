@@ -12,6 +12,7 @@ use super::carry::Carry;
 use super::group::{About, GroupState, REMEMBER};
 use super::{Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
+use crate::detect::Window;
 use crate::detect::config::{DetectConfig, WindowSpec};
 use crate::detect::level::level_of;
 use crate::detect::pattern::{Patterns, Place};
@@ -424,7 +425,7 @@ impl Watch {
         for ((start, index), window) in windows {
             let range = TimeRange::new(start, start + size);
             let coverage = Coverage { known: Known::Audited, seen: window.lines(), missing: 0 };
-            let window = window.close(range, coverage, true);
+            let window = Window { samples: window.kept().samples(), ..window.close(range, coverage, true) };
             if let Some(state) = self.groups.get_mut(index) {
                 state.rejudge(window, &self.options, &self.shared, out);
             }

@@ -11,6 +11,8 @@ use crate::time::{Nanos, SECOND};
 
 /// Open sessions; past it those that were quiet longest are dropped unjudged.
 const MAX_OPEN: usize = 20_000;
+/// Sessions that are over whose memory is used again.
+const MAX_SPARE: usize = 1_000;
 /// Units, groups and steps of one session.
 const MAX_PARTS: usize = 256;
 /// A session ends after this long without a line, until the gaps inside of sessions are known.
@@ -44,6 +46,14 @@ struct Part {
 impl Session {
     fn new(ts: Nanos) -> Self {
         Self { first: ts, last: ts, counts: Vec::new(), spans: Vec::new(), steps: Vec::new() }
+    }
+
+    /// Begins anew at `ts`, with the room that it has.
+    fn reset(&mut self, ts: Nanos) {
+        (self.first, self.last) = (ts, ts);
+        self.counts.clear();
+        self.spans.clear();
+        self.steps.clear();
     }
 
     fn add(&mut self, ts: Nanos, group: u32, unit: Unit) {
@@ -102,11 +112,14 @@ pub struct OpenSessions {
     known: u64,
     /// Sessions that begin earlier may have begun before reading did.
     whole_from: Option<Nanos>,
+    /// Sessions that are over, for their memory.
+    #[serde(skip)]
+    spare: Vec<Session>,
 }
 
 impl Default for OpenSessions {
     fn default() -> Self {
-        Self { open: FxHashMap::default(), gaps: vec![0; GAPS], known: 0, whole_from: None }
+        Self { open: FxHashMap::default(), gaps: vec![0; GAPS], known: 0, whole_from: None, spare: Vec::new() }
     }
 }
 
@@ -114,7 +127,13 @@ impl OpenSessions {
     /// Counts a line of a session, and says what the session began with.
     pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) -> Unit {
         self.whole_from.get_or_insert(ts.saturating_add(FIRST_QUIET));
-        let session = self.open.entry(key).or_insert_with(|| Session::new(ts));
+        let session = self.open.entry(key).or_insert_with(|| match self.spare.pop() {
+            Some(mut session) => {
+                session.reset(ts);
+                session
+            }
+            None => Session::new(ts),
+        });
         if !session.counts.is_empty() {
             let millis = (ts - session.last).max(0) as f64 / 1e6;
             let bucket = if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(GAPS - 1) };
@@ -170,15 +189,14 @@ impl OpenSessions {
     pub fn close(&mut self, now: Nanos, mut closed: impl FnMut(&Session)) {
         let over = now.saturating_sub(self.quiet());
         let whole_from = self.whole_from.unwrap_or(Nanos::MAX);
-        self.open.retain(|_, session| {
-            if session.last >= over {
-                return true;
-            }
+        for (_, session) in self.open.extract_if(|_, session| session.last < over) {
             if session.first >= whole_from {
-                closed(session);
+                closed(&session);
             }
-            false
-        });
+            if self.spare.len() < MAX_SPARE {
+                self.spare.push(session);
+            }
+        }
         if self.open.len() > MAX_OPEN {
             let mut by_age: Vec<(Nanos, u64)> = self.open.iter().map(|(key, one)| (one.last, *key)).collect();
             by_age.sort_unstable();
