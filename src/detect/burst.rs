@@ -22,6 +22,10 @@ const ENOUGH: f64 = 30.0;
 const FIRST_BURST: f64 = 3.0;
 /// Windows without it after which something told is over: only what came since is added up.
 const LULL: u64 = 6;
+/// Windows after which what was of late has faded to a third.
+const LATELY: f64 = 500.0;
+/// So many windows with a template are a habit.
+const AGAIN: f64 = 8.0;
 /// Nobody is woken for less than twice what is usual.
 const TWICE: f64 = 2.0;
 /// No burst is told of fewer lines.
@@ -66,6 +70,31 @@ pub struct Bursts {
 struct Known {
     bursts: f64,
     lines: f64,
+    /// The same of late, told or not, older windows weighing less; and the window that this is of.
+    #[serde(default)]
+    late: (f64, f64),
+    #[serde(default)]
+    at: u64,
+}
+
+impl Known {
+    /// What is known of late, as of this window.
+    fn lately(&self, window: u64) -> (f64, f64) {
+        let kept = (-(window.saturating_sub(self.at) as f64) / LATELY).exp();
+        (self.late.0 * kept, self.late.1 * kept)
+    }
+
+    /// How many lines are expected of one window out of `learnt`, and of one burst. What has gone on for hours is usual,
+    /// whatever was before.
+    fn usual(&self, learnt: f64, window: u64) -> (f64, f64) {
+        let law = |bursts: f64, lines: f64, windows: f64| {
+            let size = (lines + FIRST_BURST) / (bursts + 1.0);
+            ((bursts + 0.5) / (windows + 1.0) * size, size)
+        };
+        let (bursts, lines) = self.lately(window);
+        let (ever, late) = (law(self.bursts, self.lines, learnt), law(bursts, lines, learnt.min(LATELY)));
+        if late.0 > ever.0 && bursts >= AGAIN { late } else { ever }
+    }
 }
 
 impl Bursts {
@@ -98,7 +127,7 @@ impl Bursts {
         self.past.surprise(burst.surprise)
     }
 
-    /// Takes in what was found in a window and whether it was told: what was told is not learnt.
+    /// Takes in what was found in a window and whether it was told: what was told is not learnt for good.
     pub fn told(&mut self, found: &[(Burst, bool)]) {
         self.peaks.push_back(found.iter().map(|(burst, _)| burst.surprise).fold(0.0, f64::max));
         for (burst, _) in found.iter().filter(|(_, told)| *told) {
@@ -120,9 +149,6 @@ impl Bursts {
         }
         self.learnt += 1.0;
         for (unit, lines) in oldest {
-            if self.told.contains_key(&unit) {
-                continue;
-            }
             let at = match self.known.binary_search_by_key(&unit, |(unit, _)| *unit) {
                 Ok(at) => at,
                 Err(_) if self.known.len() >= MAX_UNITS => continue,
@@ -131,9 +157,14 @@ impl Bursts {
                     at
                 }
             };
+            let told = self.told.contains_key(&unit);
             if let Some((_, known)) = self.known.get_mut(at) {
-                known.bursts += 1.0;
-                known.lines += f64::from(lines);
+                let late = known.lately(then);
+                (known.late, known.at) = ((late.0 + 1.0, late.1 + f64::from(lines)), then);
+                if !told {
+                    known.bursts += 1.0;
+                    known.lines += f64::from(lines);
+                }
             }
         }
         if self.learnt > MOST {
@@ -141,7 +172,7 @@ impl Bursts {
             for (_, known) in &mut self.known {
                 (known.bursts, known.lines) = (known.bursts / 2.0, known.lines / 2.0);
             }
-            self.known.retain(|(_, known)| known.bursts > 0.1);
+            self.known.retain(|(_, known)| known.bursts > 0.1 || known.late.0 > 0.1);
         }
     }
 
@@ -149,8 +180,7 @@ impl Bursts {
     fn judge(&self, unit: Unit) -> Option<Burst> {
         let known = self.known.binary_search_by_key(&unit, |(unit, _)| *unit).ok();
         let known = known.and_then(|at| self.known.get(at)).map(|(_, known)| *known).unwrap_or_default();
-        let often = (known.bursts + 0.5) / (self.learnt + 1.0);
-        let size = (known.lines + FIRST_BURST) / (known.bursts + 1.0);
+        let (usual, size) = known.usual(self.learnt, self.windows);
         let mut best: Option<Burst> = None;
         let (mut seen, mut before) = (0.0, 0.0);
         let since = self.told.get(&unit).map_or(u64::MAX, |last| self.windows - last);
@@ -161,7 +191,7 @@ impl Bursts {
             if !SPANS.contains(&(at + 1)) {
                 continue;
             }
-            let expected = often * size * (at + 1) as f64;
+            let expected = usual * (at + 1) as f64;
             let more = seen >= TWICE * expected && seen >= LEAST_LINES;
             let surprise = if more { -upper_tail(seen, expected, 2.0 * size - 1.0) } else { 0.0 };
             // It has to go on: what is over was told when it was there. And a long time only says something of what is rare:
@@ -195,6 +225,27 @@ mod tests {
             bursts.add(7);
         }
         bursts.close().first().map_or(0.0, |burst| bursts.surprise(burst))
+    }
+
+    /// A problem that had never come, and then comes in one window of four.
+    #[test]
+    fn what_stays_is_usual_after_some_hours() {
+        let mut bursts = Bursts::default();
+        let mut told = Vec::new();
+        for window in 0..20_000 {
+            if window > 8_000 && window % 4 == 0 {
+                bursts.add(7);
+            }
+            let found: Vec<(Burst, bool)> = bursts
+                .close()
+                .into_iter()
+                .map(|burst| (burst.clone(), bursts.surprise(&burst) > 12.0))
+                .inspect(|(_, wrong)| told.extend(wrong.then_some(window - 8_000)))
+                .collect();
+            bursts.told(&found);
+        }
+        assert!(told.first().is_some_and(|first| *first < 80), "{told:?}");
+        assert!(told.last().is_some_and(|last| *last < 300), "{told:?}");
     }
 
     #[test]

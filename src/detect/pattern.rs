@@ -122,8 +122,14 @@ struct State {
     rarity: Rarity,
     #[serde(skip)]
     group_of: FxHashMap<u64, u32>,
+    /// Templates of a group that only begin otherwise than a known one: the stream's header was learnt anew, or is longer.
+    #[serde(default)]
+    again: Vec<(u32, TemplateId, Unit)>,
     #[serde(skip)]
     unit_of: FxHashMap<(u32, u32), Unit>,
+    /// By group and ending.
+    #[serde(skip)]
+    endings: FxHashMap<(u32, u64), Unit>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,10 +137,17 @@ struct UnitInfo {
     group: u32,
     template: TemplateId,
     level: Level,
+    /// How its text ended when it was first seen, as a hash.
+    #[serde(default)]
+    ending: u64,
 }
 
 /// Version of the text of a snapshot.
 const VERSION: u32 = 1;
+/// Two texts end alike when so many words do; and are the same but for their beginning when one is at least so many
+/// tenths of the other.
+const ENDING: usize = 4;
+const ALIKE: usize = 6;
 
 impl Patterns {
     /// Nothing known yet.
@@ -221,14 +234,31 @@ impl Patterns {
             let other = TemplateId(u32::MAX);
             return match self.state.unit_of.get(&(group, other.0)) {
                 Some(unit) => *unit,
-                None => self.state.push(UnitInfo { group, template: other, level: Level::Unknown }),
+                None => self.state.push(UnitInfo { group, template: other, level: Level::Unknown, ending: 0 }),
             };
         }
         let text = self.miner.get(template).map_or("", |template| template.text);
         let unknown = self.state.novelty.unknown_words(text);
-        let unit = self.state.push(UnitInfo { group, template, level });
+        let ending = ending(text);
+        if let Some(known) = self.known_as((group, ending), level, text) {
+            self.state.again.push((group, template, known));
+            self.state.unit_of.insert((group, template.0), known);
+            return known;
+        }
+        let unit = self.state.push(UnitInfo { group, template, level, ending });
         self.fresh.push((unit, unknown));
         unit
+    }
+
+    /// The unit of the group that this text is of, but for its beginning.
+    fn known_as(&self, ending: (u32, u64), level: Level, text: &str) -> Option<Unit> {
+        let unit = *self.state.endings.get(&ending).filter(|_| ending.1 != 0 && self.state.again.len() < MAX_UNITS)?;
+        let info = self.state.units.get(unit as usize).filter(|info| info.level == level)?;
+        let known = self.miner.get(self.miner.resolve(info.template))?.text;
+        let (one, two): (Vec<&str>, Vec<&str>) = (words(text).collect(), words(known).collect());
+        let (short, long) = if one.len() < two.len() { (one, two) } else { (two, one) };
+        let same = 10 * short.len() >= ALIKE * long.len() && long.ends_with(&short);
+        if same { Some(unit) } else { None }
     }
 
     /// The text of a unit's template as it is now, secrets masked, cut.
@@ -321,6 +351,14 @@ impl Patterns {
             self.state.rarity.merge(from, into);
             for group in 0..self.state.groups.len() as u32 {
                 let Some(unit) = self.state.unit_of.remove(&(group, from.0)) else { continue };
+                if self.state.units.get(unit as usize).is_some_and(|info| info.template != from) {
+                    // Counted as another already, which it stays.
+                    if !self.state.unit_of.contains_key(&(group, into.0)) {
+                        self.state.again.push((group, into, unit));
+                        self.state.unit_of.insert((group, into.0), unit);
+                    }
+                    continue;
+                }
                 match self.state.unit_of.get(&(group, into.0)) {
                     Some(known) if *known != unit => self.state.trace.rename(unit, *known),
                     Some(_) => {}
@@ -478,6 +516,10 @@ impl Patterns {
         let (Some(mut state), Some(miner)) = (state, miner) else { return };
         state.group_of = state.groups.iter().copied().zip(0..).collect();
         state.unit_of = state.units.iter().map(|one| (one.group, one.template.0)).zip(0..).collect();
+        state.unit_of.extend(state.again.iter().map(|(group, template, unit)| ((*group, template.0), *unit)));
+        for (unit, one) in (0..).zip(&state.units) {
+            state.endings.entry((one.group, one.ending)).or_insert(unit);
+        }
         (self.state, self.miner) = (state, miner);
     }
 }
@@ -492,6 +534,7 @@ impl State {
     fn push(&mut self, info: UnitInfo) -> Unit {
         let unit = self.units.len() as Unit;
         self.unit_of.insert((info.group, info.template.0), unit);
+        self.endings.entry((info.group, info.ending)).or_insert(unit);
         self.units.push(info);
         unit
     }
@@ -508,6 +551,22 @@ fn pattern_kind(kind: Kind, bad: impl Fn(Unit) -> bool) -> PatternKind {
         Kind::Start(at) if bad(at) => PatternKind::Begins,
         Kind::Order(..) | Kind::Start(_) => PatternKind::Order,
     }
+}
+
+/// The words of a template that do not vary.
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1);
+    words.filter(|word| !word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+/// The last words of a template as a hash; 0 when there are too few to tell.
+fn ending(text: &str) -> u64 {
+    let last = words(text).rev().take(ENDING);
+    let (count, hash) = last.fold((0, 0xcbf2_9ce4_8422_2325), |(count, hash), word| {
+        let hash = word.bytes().fold(hash, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        (count + 1, hash.rotate_left(1))
+    });
+    if count < ENDING { 0 } else { hash }
 }
 
 /// The first bytes of a text, at most so many.

@@ -313,7 +313,8 @@ fn each_detector_is_heard_alone_and_left_out() {
     let found = |report: &serde_json::Value| report["incidents_found"].as_u64().unwrap();
     let combined = sigyn(&[]).remove(0);
     assert_eq!((combined["detector"].as_str(), found(&combined)), (Some("combined"), 1), "{combined}");
-    let named: Vec<&str> = combined["detectors"].as_array().unwrap().iter().filter_map(|one| one["detector"].as_str()).collect();
+    let named: Vec<&str> =
+        combined["detectors"].as_array().unwrap().iter().filter_map(|one| one["detector"].as_str()).collect();
     assert_eq!(named[0], "combined");
     assert!(named.contains(&"error_count"), "{named:?}");
     assert_eq!(sigyn(&["--detectors", "warn_count,slow"]).iter().map(found).sum::<u64>(), 0);

@@ -58,7 +58,8 @@ pub(super) fn variants(unit: Unit, heard: Detectors) -> Vec<Variant> {
         Unit::Lines(_) => Detectors::FEATURES.with(Detectors::RARE),
         Unit::Session => Detectors::SESSION,
     };
-    let families = families.iter().map(|family| family.among(heard)).filter(|family| family.len() > 1 && *family != heard);
+    let families =
+        families.iter().map(|family| family.among(heard)).filter(|family| family.len() > 1 && *family != heard);
     let parts: Vec<Detectors> = families.chain(members.among(heard).each()).collect();
     let alone = parts.iter().map(|part| Variant::Alone(*part));
     let without = parts.iter().map(|part| Variant::Without(heard, *part));
