@@ -342,7 +342,7 @@ impl Count {
         match (self.feature, up) {
             (Feature::WarnCount, true) if self.presence => sum >= high + 3.0,
             (Feature::ErrorCount, true) => sum >= 1.5 * high + 3.0,
-            (Feature::WarnCount, true) => sum >= 3.0 * high + 5.0,
+            (Feature::WarnCount, true) => sum >= 2.0 * high + 5.0,
             (Feature::UniqueMessages, true) => sum >= 1.5 * high + 5.0,
             (Feature::Rate, true) => sum >= 3.0 * high + 20.0,
             (Feature::Rate, false) => sum <= 0.5 * low && low >= 5.0,

@@ -37,6 +37,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::Slow => "slower than usual",
         PatternKind::Order => "steps in an unusual order",
         PatternKind::Rare => "a line that it seldom logs",
+        PatternKind::Value => "a value far from usual",
     }
 }
 
@@ -64,6 +65,13 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
         }
         (PatternKind::Order, None) => ("unusual first step", of, expected, line),
+        (PatternKind::Value, _) => {
+            let (seen, (low, high), name) =
+                one.value.as_ref().map_or((0.0, (0.0, 0.0), ""), |odd| (odd.seen, odd.expected, odd.name.as_str()));
+            let name = if name.is_empty() { String::new() } else { format!("{name} ") };
+            let range = if low == high { number(low) } else { format!("{} to {}", number(low), number(high)) };
+            ("value", format!("{name}{} in {} lines", number(seen), number(one.seen)), range, line)
+        }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
         }
@@ -184,6 +192,7 @@ mod tests {
                 of: 15.0,
                 expected: 0.12,
                 seconds: Some(0.7),
+                value: None,
                 windows: 3,
                 share: 1.0,
             };

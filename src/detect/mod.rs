@@ -22,6 +22,7 @@ pub mod session;
 pub mod tail;
 pub mod template;
 pub mod trace;
+pub mod value;
 pub mod voice;
 pub mod window;
 
@@ -167,6 +168,8 @@ pub enum PatternKind {
     Order,
     /// A line that few windows have; windows of lines only. `seen` and `of` are windows.
     Rare,
+    /// A number in a line is far from all that stood there before. `seen` are lines.
+    Value,
 }
 
 /// Why the lines of a group speak against a window. A session is all lines of one request, block or job.
@@ -192,10 +195,24 @@ pub struct PatternEvidence {
     /// Longer than so many seconds, where they are slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// The number that is far off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<OddValue>,
     /// Windows in a row that it was seen over, this one the last.
     pub windows: u32,
     /// Share of the score, 0 to 1; the shares of all evidence sum to 1.
     pub share: f64,
+}
+
+/// A number that is far off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OddValue {
+    /// The key or the word before it, masked; empty when there is none.
+    pub name: String,
+    /// The number.
+    pub seen: f64,
+    /// All numbers before lay between these.
+    pub expected: (f64, f64),
 }
 
 /// What speaks for an anomaly, complete enough to explain it without asking Loki.

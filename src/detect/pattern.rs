@@ -3,6 +3,8 @@
 //! What comes in: entries in the order of time with their groups, and the ends of windows. What goes out: for the groups
 //! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,9 @@ use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
+use super::value::Values;
 use super::voice::Detectors;
-use super::{Level, PatternEvidence, PatternKind, Sample};
+use super::{Level, OddValue, PatternEvidence, PatternKind, Sample};
 use crate::collect::Entry;
 use crate::time::{MINUTE, Nanos};
 
@@ -120,6 +123,8 @@ struct State {
     bursts: Bursts,
     #[serde(default)]
     rarity: Rarity,
+    #[serde(default)]
+    values: Values,
     #[serde(skip)]
     group_of: FxHashMap<u64, u32>,
     /// Templates of a group that only begin otherwise than a known one: the stream's header was learnt anew, or is longer.
@@ -199,6 +204,7 @@ impl Patterns {
         }
         let unit = self.unit(group, mined.template, level);
         self.samples.keep(unit, entry, level);
+        self.state.values.add(unit, self.miner.numbers());
         let follow = self.config.detectors.has_any(Detectors::TRACE);
         let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
@@ -287,6 +293,7 @@ impl Patterns {
             of: rarest.of,
             expected: rarest.seen / rarest.of.max(1.0),
             seconds: None,
+            value: None,
             windows: 1,
             share: 0.0,
         };
@@ -323,6 +330,7 @@ impl Patterns {
         let mut found = self.sessions(end);
         found.extend(self.novel());
         found.extend(self.bursts());
+        found.extend(self.values());
         self.samples.close();
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
@@ -340,6 +348,7 @@ impl Patterns {
     pub fn jump(&mut self, start: Nanos) {
         self.state.trace.jump(start);
         self.state.bursts.jump();
+        self.state.values.jump();
         self.samples.close();
         self.fresh.clear();
     }
@@ -379,7 +388,7 @@ impl Patterns {
         let judged: Vec<(Deviation, bool)> = trace
             .close(end, bad)
             .into_iter()
-            .filter(|one| self.config.detectors.has(pattern_kind(one.kind, bad)))
+            .filter(|one| self.config.detectors.has(one.kind.told(bad)))
             .map(|one| {
                 let wrong = trace.surprise(&one) >= self.needed;
                 (one, wrong)
@@ -397,7 +406,7 @@ impl Patterns {
             Kind::Order(from, to) => (to, self.text(from)),
         };
         let evidence = PatternEvidence {
-            kind: pattern_kind(one.kind, |unit| self.is_bad(unit)),
+            kind: one.kind.told(|unit| self.is_bad(unit)),
             line: self.text(unit),
             after,
             key: self.state.trace.name().map(str::to_owned),
@@ -405,6 +414,7 @@ impl Patterns {
             of: one.sessions,
             expected: one.expected,
             seconds: one.limit.map(span_end),
+            value: None,
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             share: 0.0,
         };
@@ -469,6 +479,28 @@ impl Patterns {
         told
     }
 
+    fn values(&mut self) -> Vec<Found> {
+        let mut odd = self.state.values.close();
+        odd.retain(|_| self.config.detectors.has(PatternKind::Value));
+        let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
+        // A number that may be somebody's PIN is not told.
+        let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
+        let wrong = judged.filter(|(surprise, one)| *surprise >= self.needed && !secret(&one.name));
+        wrong
+            .map(|(surprise, one)| {
+                let name = one.name;
+                let evidence = PatternEvidence {
+                    seen: one.seen.into(),
+                    of: one.seen.into(),
+                    windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+                    value: Some(OddValue { name, seen: one.value, expected: one.usual }),
+                    ..self.problem(PatternKind::Value, one.unit)
+                };
+                self.found(one.unit, surprise, evidence)
+            })
+            .collect()
+    }
+
     fn is_bad(&self, unit: Unit) -> bool {
         self.state.units.get(unit as usize).is_some_and(|info| info.level >= Level::Warn)
     }
@@ -483,6 +515,7 @@ impl Patterns {
             of: 1.0,
             expected: 0.0,
             seconds: None,
+            value: None,
             windows: 1,
             share: 0.0,
         }
@@ -537,19 +570,6 @@ impl State {
         self.endings.entry((info.group, info.ending)).or_insert(unit);
         self.units.push(info);
         unit
-    }
-}
-
-/// What is told of a deviation. `bad` says of a unit whether its level is warn or worse.
-fn pattern_kind(kind: Kind, bad: impl Fn(Unit) -> bool) -> PatternKind {
-    match kind {
-        Kind::Present(_) => PatternKind::Unexpected,
-        Kind::Absent(_) => PatternKind::Missing,
-        Kind::Many(_) => PatternKind::MoreOften,
-        Kind::Few(_) => PatternKind::LessOften,
-        Kind::Slow(_) => PatternKind::Slow,
-        Kind::Start(at) if bad(at) => PatternKind::Begins,
-        Kind::Order(..) | Kind::Start(_) => PatternKind::Order,
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Voice {
     New,
     /// [`PatternKind::Burst`].
     Burst,
+    /// [`PatternKind::Value`].
+    Value,
     /// [`PatternKind::Begins`].
     Begins,
     /// [`PatternKind::Unexpected`].
@@ -56,7 +58,7 @@ pub enum Voice {
 use Voice as V;
 
 /// All of them with their names, in the order of [`Voice`].
-const NAMES: [(Voice, &str); 18] = [
+const NAMES: [(Voice, &str); 19] = [
     (V::LineLength, "line_length"),
     (V::ErrorCount, "error_count"),
     (V::WarnCount, "warn_count"),
@@ -64,6 +66,7 @@ const NAMES: [(Voice, &str); 18] = [
     (V::Rate, "rate"),
     (V::New, "new"),
     (V::Burst, "burst"),
+    (V::Value, "value"),
     (V::Begins, "begins"),
     (V::Unexpected, "unexpected"),
     (V::Missing, "missing"),
@@ -102,6 +105,7 @@ impl From<PatternKind> for Voice {
         match kind {
             PatternKind::New => Self::New,
             PatternKind::Burst => Self::Burst,
+            PatternKind::Value => Self::Value,
             PatternKind::Begins => Self::Begins,
             PatternKind::Unexpected => Self::Unexpected,
             PatternKind::Missing => Self::Missing,
@@ -262,12 +266,12 @@ mod tests {
 
     #[test]
     fn sets_are_read_and_written() {
-        check("all", "all", 18);
+        check("all", "all", 19);
         check("features", "features", 5);
         check("trace", "trace", 7);
         check("session", "session", 3);
         check("burst, new", "new,burst", 2);
-        check("features,trace,new,burst,rare,session", "all", 18);
+        check("features,trace,new,burst,value,rare,session", "all", 19);
         check("order,slow,order", "slow,order", 2);
         for text in ["", "bursts", "new,,x"] {
             assert!(text.parse::<Detectors>().unwrap_err().contains("detector; write"), "{text}");

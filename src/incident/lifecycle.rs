@@ -94,6 +94,9 @@ struct Open {
     /// What was said so far, as hashes.
     #[serde(default)]
     reasons: Vec<u64>,
+    /// The window that says something new, of which nobody has heard yet.
+    #[serde(default)]
+    news: Option<Anomaly>,
 }
 
 /// What followed from an observation, or from an answer.
@@ -249,10 +252,16 @@ impl Lifecycle {
         if at - open.told_at >= origin.config.update_interval.nanos() {
             return Outcome::told(open.tell(TransitionKind::Continued, at));
         }
-        if let Some(anomaly) = news.filter(|_| at - open.told_at >= origin.config.resolve_after.nanos()) {
+        if let Some(anomaly) = news.filter(|one| open.news.as_ref().is_none_or(|known| one.score >= known.score)) {
+            open.news = Some(anomaly.clone());
+        }
+        // News too soon after a message waits: it is told late, not never.
+        if at - open.told_at >= origin.config.resolve_after.nanos()
+            && let Some(anomaly) = open.news.take()
+        {
             let mut told = open.tell(TransitionKind::Continued, at);
             // What is new is what they should look at; the incident keeps its worst window.
-            told.incident.worst = Some(anomaly.clone());
+            told.incident.worst = Some(anomaly);
             return Outcome::told(told);
         }
         Outcome::changed(&open.incident)
@@ -344,6 +353,7 @@ impl Open {
             quiet_from: anomaly.range.end,
             wish: None,
             reasons: Vec::new(),
+            news: None,
         }
     }
 
@@ -383,6 +393,7 @@ impl Open {
     fn tell(&mut self, kind: TransitionKind, at: Nanos) -> Transition {
         self.told += 1;
         self.told_at = at;
+        self.news = None;
         Transition { kind, number: self.told, at, incident: self.incident.clone() }
     }
 }

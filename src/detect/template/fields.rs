@@ -10,6 +10,7 @@ use super::Level;
 use super::byte::{all_digits, is_alnum, is_blank, place_in, word_hash};
 use super::column::Columns;
 use super::json::{Pairs, Value, string_end, unescape, unescape_into};
+use super::number::{self, Number};
 use crate::detect::level::of_value;
 
 /// What the fields of a line say.
@@ -57,11 +58,11 @@ fn use_of(key: &[u8]) -> Use {
 
 /// The fields of a line that is made of nothing else.
 #[inline]
-pub(super) fn fields<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fields<'a>> {
+pub(super) fn fields<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>, numbers: &mut Vec<Number>) -> Option<Fields<'a>> {
     let text = text.trim_ascii();
     match text.first()? {
-        b'{' => json(text, buffer),
-        first if is_key(*first) => logfmt(text, buffer),
+        b'{' => json(text, buffer, numbers),
+        first if is_key(*first) => logfmt(text, buffer, numbers),
         _ => None,
     }
 }
@@ -108,14 +109,17 @@ impl<'a> Found<'a> {
     }
 }
 
-fn json<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fields<'a>> {
+fn json<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>, numbers: &mut Vec<Number>) -> Option<Fields<'a>> {
     let mut found = Found::default();
     let mut pairs = Pairs::new(text)?;
     let mut inner = None;
     for (key, value) in pairs.by_ref() {
         match value {
             Value::Text(text) => found.add(key, text, true),
-            Value::Bare(text) => found.add(key, text, false),
+            Value::Bare(text) => {
+                found.add(key, text, false);
+                number::field(numbers, key, text);
+            }
             Value::Object(text) => {
                 inner = inner.or_else(|| message_of(text));
                 found.pairs += 1;
@@ -129,6 +133,8 @@ fn json<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fields<'a>> {
     match found.message.or(inner) {
         Some((_, message)) => Some(found.fields(unescape(message, buffer))),
         None => {
+            // They stand in the message now.
+            numbers.clear();
             flatten(text, buffer)?;
             Some(found.fields(buffer))
         }
@@ -179,7 +185,7 @@ fn is_key(byte: u8) -> bool {
 }
 
 /// `key=value key="quoted value" ...` to the end of the line, with a message among them.
-fn logfmt<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fields<'a>> {
+fn logfmt<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>, numbers: &mut Vec<Number>) -> Option<Fields<'a>> {
     let mut found = Found::default();
     let mut at = 0;
     while at < text.len() {
@@ -198,6 +204,7 @@ fn logfmt<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> Option<Fields<'a>> {
         };
         let value = text.get(start + usize::from(quoted)..end)?;
         found.add(key, value, !value.is_empty() && !all_digits(value));
+        number::field(numbers, key, value);
         at = end + usize::from(quoted);
         while text.get(at).is_some_and(|b| is_blank(*b)) {
             at += 1;
@@ -214,7 +221,7 @@ mod tests {
     #[track_caller]
     fn check(line: &str, message: Option<&str>, level: Option<Level>) {
         let mut buffer = Vec::new();
-        let found = fields(line.as_bytes(), &mut buffer);
+        let found = fields(line.as_bytes(), &mut buffer, &mut Vec::new());
         assert_eq!(found.map(|fields| String::from_utf8_lossy(fields.message).into_owned()).as_deref(), message);
         assert_eq!(found.and_then(|fields| fields.level), level);
     }

@@ -15,6 +15,7 @@ mod fields;
 mod group;
 mod header;
 mod json;
+mod number;
 mod place;
 mod quality;
 mod reader;
@@ -35,6 +36,7 @@ use super::Level;
 use crate::time::{HOUR, Nanos};
 use group::{Groups, Unseen};
 use header::Headers;
+pub use number::{Name, Number};
 pub use quality::Quality;
 use reader::Reader;
 use snapshot::{Bytes, Stored, VERSION};
@@ -263,6 +265,12 @@ impl Miner {
         stream.event = template.0;
         stream.saw(template.0);
         Mined { template, level: message.level, continues: false, trace }
+    }
+
+    /// The numbers of the line that was mined last, unless it continued another.
+    #[must_use]
+    pub fn numbers(&self) -> &[Number] {
+        &self.reader.body.numbers
     }
 
     /// Nothing more comes from this stream for now: a stack trace that was still open is complete. As [`Mined::trace`].

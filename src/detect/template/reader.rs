@@ -11,6 +11,7 @@ use super::atoms::{Atoms, View, sequence_hash};
 use super::byte::word_hash;
 use super::fields::{behind_header, fields};
 use super::header::{Cut, Headers};
+use super::number::{self, Number};
 use super::trace::{Part, Signature, Trace};
 use super::wrapper::{Wrap, strip as unwrap};
 use crate::detect::level::of_value;
@@ -30,6 +31,8 @@ pub(super) struct Reader {
 pub(super) struct Body {
     pub(super) atoms: Atoms,
     text: Vec<u8>,
+    /// The numbers of the line.
+    pub(super) numbers: Vec<Number>,
 }
 
 /// What was read of a line; the atoms stand in the body.
@@ -47,7 +50,8 @@ pub(super) struct Message<'a> {
 impl Body {
     /// Reads the message of a line whose header ends as `cut` says.
     pub(super) fn read<'a>(&'a mut self, line: &'a [u8], cut: &Cut<'a>) -> Message<'a> {
-        let Self { atoms, text: buffer } = self;
+        let Self { atoms, text: buffer, numbers } = self;
+        numbers.clear();
         let text = line.get(cut.message..).unwrap_or_default();
         let start = text.iter().position(|b| !matches!(b, b' ' | b'\t' | b'|')).unwrap_or(text.len());
         let text = if cut.message > 0 { text.get(start..).unwrap_or_default() } else { text };
@@ -55,10 +59,12 @@ impl Body {
         let mut place = cut.place.map_or(0, word_hash);
         let mut message = text;
         let json = if cut.message == 0 { behind_header(text) } else { 0 };
-        if let Some(fields) = fields(text.get(json..).unwrap_or(text), buffer) {
+        if let Some(fields) = fields(text.get(json..).unwrap_or(text), buffer, numbers) {
             level = fields.level.or(level);
             place = if fields.place == 0 { place } else { fields.place };
             message = fields.message;
+        } else {
+            numbers.clear();
         }
         let mut trace = None;
         if let Some(end) = memchr(b'\n', message) {
@@ -68,6 +74,7 @@ impl Body {
             }
         }
         atoms.read(message);
+        number::message(numbers, atoms.view(message));
         Message { text: message, atoms, level, place, trace }
     }
 }

@@ -17,6 +17,7 @@ use key::KeyFinder;
 use open::OpenSessions;
 use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
 
+use super::PatternKind;
 use super::past::Past;
 use super::tail::upper_tail;
 use crate::time::{HOUR, Nanos};
@@ -59,6 +60,22 @@ pub enum Kind {
     Order(Unit, Unit),
     /// A known line that sessions hardly ever begin with is the first.
     Start(Unit),
+}
+
+impl Kind {
+    /// What is told of it. `bad` says of a unit whether its level is warn or worse.
+    #[must_use]
+    pub fn told(self, bad: impl Fn(Unit) -> bool) -> PatternKind {
+        match self {
+            Self::Present(_) => PatternKind::Unexpected,
+            Self::Absent(_) => PatternKind::Missing,
+            Self::Many(_) => PatternKind::MoreOften,
+            Self::Few(_) => PatternKind::LessOften,
+            Self::Slow(_) => PatternKind::Slow,
+            Self::Start(at) if bad(at) => PatternKind::Begins,
+            Self::Order(..) | Self::Start(_) => PatternKind::Order,
+        }
+    }
 }
 
 /// Something that more sessions do than the past allows.
@@ -104,11 +121,12 @@ impl Trace {
         Self { day: u64::try_from(24 * HOUR / window.max(1)).unwrap_or(1), ..Self::default() }
     }
 
-    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it.
+    /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it in their
+    /// midst: how many begin with it is for its own count to say.
     pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> Option<bool> {
         let key = self.keys.key(line, unit.into())?;
         let root = self.open.add(key, ts, group, unit);
-        let model = self.model.types.get(&root).filter(|model| model.sessions >= ENOUGH);
+        let model = self.model.types.get(&root).filter(|model| root != unit && model.sessions >= ENOUGH);
         Some(model.is_some_and(|model| present(model, unit) >= RARE * f64::from(model.sessions)))
     }
 
