@@ -32,6 +32,8 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
+/// Sessions with a line that make it known.
+const KNOWN: f64 = 100.0;
 /// Nobody is woken for less than twice what is usual, however many sessions there are.
 const TWICE: f64 = 2.0;
 /// Deviations that are remembered as told.
@@ -213,7 +215,12 @@ impl Trace {
                 kinds.push(Kind::Start(*root));
             }
         }
-        kinds.retain(|kind| !matches!(kind, Kind::Present(unit) if !bad(*unit)));
+        kinds.retain(|kind| match *kind {
+            Kind::Present(unit) => bad(unit),
+            // Everyday problems come anywhere.
+            Kind::Order(from, to) => !bad(from) && !bad(to),
+            _ => true,
+        });
         kinds.sort_unstable();
         kinds.dedup();
         if kinds.is_empty() {
@@ -361,8 +368,10 @@ impl Limit {
             }
             Kind::Start(_) => None,
             // A line that is new brings new orders along; only known lines in another order say something.
-            Kind::Order(from, to) => Some(Self(0))
-                .filter(|_| rare(step(model, kind)) && !rare(present(model, from)) && !rare(present(model, to))),
+            Kind::Order(from, to) => {
+                let known = present(model, from).min(present(model, to));
+                Some(Self(0)).filter(|_| known >= KNOWN && step(model, kind) + 0.5 < RARE * known)
+            }
         }
     }
 
