@@ -10,6 +10,7 @@ pub mod decide;
 pub mod detector;
 pub mod expect;
 pub mod explain;
+mod first;
 pub mod history;
 pub mod level;
 pub mod mask;

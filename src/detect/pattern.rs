@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::burst::{Burst, Bursts};
 use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
-use super::mask::{mask_secrets, sample};
+use super::first::{FirstLines, head};
+use super::mask::mask_secrets;
 use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
@@ -61,49 +62,12 @@ pub struct Found {
     pub sample: Option<Sample>,
 }
 
-/// The first line of each unit in the open window, as it came; at most so many, and so much of each.
-#[derive(Debug, Default)]
-struct Samples {
-    window: u32,
-    /// By unit: the last window that it was kept in.
-    kept: Vec<u32>,
-    lines: FxHashMap<Unit, (Nanos, Level, Box<str>)>,
-}
-
-const MAX_SAMPLES: usize = 2_000;
-const SAMPLED: usize = 1_024;
-
-impl Samples {
-    fn keep(&mut self, unit: Unit, entry: &Entry<'_>, level: Level) {
-        let at = unit as usize;
-        if self.kept.len() <= at {
-            self.kept.resize(at + 1, u32::MAX);
-        }
-        if self.kept.get(at) == Some(&self.window) || self.lines.len() >= MAX_SAMPLES {
-            return;
-        }
-        if let Some(kept) = self.kept.get_mut(at) {
-            *kept = self.window;
-        }
-        self.lines.insert(unit, (entry.ts, level, head(entry.line, SAMPLED).into()));
-    }
-
-    fn get(&self, unit: Unit) -> Option<Sample> {
-        self.lines.get(&unit).map(|(ts, level, line)| sample(*ts, *level, line))
-    }
-
-    fn close(&mut self) {
-        self.window = self.window.wrapping_add(1);
-        self.lines.clear();
-    }
-}
-
 /// All that is known of the templates of a watch.
 pub struct Patterns {
     miner: Miner,
     state: State,
     fresh: Vec<(Unit, f64)>,
-    samples: Samples,
+    samples: FirstLines,
     needed: f64,
     config: DetectConfig,
 }
@@ -168,7 +132,7 @@ impl Patterns {
             miner: Miner::new(Limits::default()),
             state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
             fresh: Vec::new(),
-            samples: Samples::default(),
+            samples: FirstLines::default(),
             config: DetectConfig { window, ..config.clone() },
             needed: (windows * FAMILIES / budget).max(100.0).ln(),
         }
@@ -587,10 +551,4 @@ fn ending(text: &str) -> u64 {
         (count + 1, hash.rotate_left(1))
     });
     if count < ENDING { 0 } else { hash }
-}
-
-/// The first bytes of a text, at most so many.
-fn head(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    text.get(..end).unwrap_or_default()
 }
