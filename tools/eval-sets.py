@@ -7,6 +7,7 @@
 SHARED holds data/ (the labelled sets) and tools/resample.py. Streams of resampled requests are made in the folder that
 --streams names (about 180 MB; with --days, 72 clean hours at two rates, about 300 MB more) unless they are there already.
 Prints Markdown; --write puts it between the markers of a document; --json keeps every figure, one object a line.
+--ablation measures something else, between markers of its own: what each detector finds alone, and what is found without it.
 """
 import argparse
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 
 MARKS = ("<!-- figures: tools/eval-sets.py -->", "<!-- /figures -->")
+ABLATION = ("<!-- figures: tools/eval-sets.py --ablation -->", "<!-- /figures: --ablation -->")
 
 # Of the baselines that come with the sets: the best simple method, and the prototype of the recipe.
 # (file, window, protocol) -> (name in the table, best F1 at an own threshold, best PR-AUC, prototype)
@@ -188,14 +190,94 @@ def resampled(runner, shared, folder, days):
     return table(header, rows)
 
 
-def put(document, text):
+# Of the sets that are scored by units: (file, window, protocol, name)
+ABLATED = [
+    ("hdfs/hdfs_dev.tsv.gz", "session", "all", "hdfs"),
+    ("hdfs/hdfs_dev.tsv.gz", "session", "split", "hdfs"),
+    ("bgl/bgl_2k.tsv.gz", "20lines", "all", "bgl_2k"),
+    ("bgl/bgl_2k.tsv.gz", "20lines", "split", "bgl_2k"),
+]
+
+
+def variants(runner, path, *arguments):
+    """The reports of a file: combined, (alone, name), (without, name)."""
+    print(f"  {path} {' '.join(arguments)}", file=sys.stderr)
+    command = [runner.sigyn, "eval", path, "--output", "json", "--ablation", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = {}
+    for report in map(json.loads, done.stdout.splitlines()):
+        runner.cpu += report["cpu_seconds"] or 0
+        runner.lines += report["lines"]
+        if runner.keep:
+            runner.keep.write(json.dumps(report) + "\n")
+        out = report["without"]
+        found["without" if out else "alone", out or report["detector"]] = report
+    return found
+
+
+def units_ablated(runner, data):
+    rows = []
+    for file, window, protocol, name in ABLATED:
+        found = variants(runner, os.path.join(data, file), "--window", window, "--protocol", protocol)
+        hits = lambda report: " / ".join(share(report[key]) for key in ("precision", "recall", "f1"))
+        for kind, detector in found:
+            if kind == "alone":
+                alone, without = found[kind, detector], found.get(("without", detector))
+                rows.append([
+                    f"{name}, {window}, {protocol}", detector, hits(alone), share(alone["pr_auc"]),
+                    hits(without) if without else "", share(without["pr_auc"]) if without else "",
+                ])
+    return table(["set", "detector", "alone: P / R / F1", "PR-AUC", "without it: P / R / F1", "PR-AUC"], rows)
+
+
+def streams_ablated(runner, shared, folder):
+    """The resampled streams with faults and the clean ones, and real faults: found and named, false."""
+    pools = {"faults": [], "clean": [], "trainticket": []}
+    for pool, streams in (("faults", FAULTS), ("clean", CLEAN)):
+        pools[pool] = [variants(runner, stream(shared, folder, one, options)) for one, options in streams]
+    pools["trainticket"] = [variants(runner, os.path.join(shared, "data", "trainticket/trainticket_dev.tsv.gz"))]
+    total = lambda pool, key, variant: sum(reports[variant][key] or 0 for reports in pools[pool])
+    found = lambda pool, variant: f"{total(pool, 'incidents_found', variant)}"
+    rows = []
+    for kind, detector in pools["faults"][0]:
+        if kind != "alone":
+            continue
+        cells = [detector]
+        for variant in ((kind, detector), ("without", detector)):
+            if variant not in pools["faults"][0]:
+                cells += [""] * 5
+                continue
+            cells += [
+                found("faults", variant),
+                total("faults", "false_notifications", variant) + total("clean", "false_notifications", variant),
+                total("faults", "benign_notified", variant),
+                found("trainticket", variant), total("trainticket", "notifications", variant),
+            ]
+        rows.append(cells)
+    head = ["found", "false", "benign", "trainticket found", "its notifications"]
+    return table(["detector", *(f"alone: {one}" if one == "found" else one for one in head),
+                  *(f"without: {one}" if one == "found" else one for one in head)], rows)
+
+
+def ablated(runner, shared, folder):
+    parts = ["Units at the engine's own threshold:", units_ablated(runner, os.path.join(shared, "data"))]
+    if folder:
+        parts += [
+            "Incidents, online, 10 s windows: resampled streams, five with 50 faults and 20 harmless surprises, two clean, 27.5 "
+            "normal hours in all; and `trainticket` with 26 real faults:",
+            streams_ablated(runner, shared, folder),
+        ]
+    return parts
+
+
+def put(document, text, marks):
     with open(document, encoding="utf-8") as file:
-        before, _, rest = file.read().partition(MARKS[0])
-    _, mark, after = rest.partition(MARKS[1])
+        before, _, rest = file.read().partition(marks[0])
+    _, mark, after = rest.partition(marks[1])
     if not mark:
-        raise SystemExit(f"{document} has no place for figures between {MARKS[0]} and {MARKS[1]}")
+        raise SystemExit(f"{document} has no place for figures between {marks[0]} and {marks[1]}")
     with open(document, "w", encoding="utf-8") as file:
-        file.write(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+        file.write(f"{before}{marks[0]}\n\n{text}\n\n{marks[1]}{after}")
 
 
 def main():
@@ -203,6 +285,7 @@ def main():
     parser.add_argument("shared", metavar="SHARED", help="folder of data/ and tools/")
     parser.add_argument("--streams", metavar="FOLDER", help="folder of resampled streams; without it they are left out")
     parser.add_argument("--days", action="store_true", help="the 72-hour streams too")
+    parser.add_argument("--ablation", action="store_true", help="each detector alone, and all without it, instead")
     parser.add_argument("--sigyn", default="target/release/sigyn", metavar="BINARY")
     parser.add_argument("--write", metavar="DOCUMENT", help="put the tables between the markers of this document")
     parser.add_argument("--json", metavar="FILE", help="keep all figures, one object a line")
@@ -213,15 +296,18 @@ def main():
             raise SystemExit(f"{path} does not exist; expected {what}")
     keep = open(arguments.json, "w", encoding="utf-8") if arguments.json else None
     runner = Runner(arguments.sigyn, keep)
-    parts = ["Units at the engine's own threshold:", units(runner, data), "Online, 10 s windows:", online(runner, data)]
-    if arguments.streams:
+    if arguments.ablation:
+        parts = ablated(runner, arguments.shared, arguments.streams)
+    else:
+        parts = ["Units at the engine's own threshold:", units(runner, data), "Online, 10 s windows:", online(runner, data)]
+    if arguments.streams and not arguments.ablation:
         parts += ["Resampled, online, 10 s windows:", resampled(runner, arguments.shared, arguments.streams, arguments.days)]
     version = subprocess.run([arguments.sigyn, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     parts.append(f"`{version}`; {runner.cpu:.1f} s of CPU time for {runner.lines:,} lines of files, unpacking included.")
     text = "\n\n".join(parts)
     print(text)
     if arguments.write:
-        put(arguments.write, text)
+        put(arguments.write, text, ABLATION if arguments.ablation else MARKS)
 
 
 if __name__ == "__main__":

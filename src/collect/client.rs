@@ -301,8 +301,11 @@ struct BuildInfo {
     version: String,
 }
 
-/// Pushes the entries of a streams answer into the batch.
-fn decode(text: &str, streams: &mut Streams, batch: &mut Batch) -> Result<(), serde_json::Error> {
+/// Pushes the entries of a streams answer, as Loki's JSON has them, into the batch.
+///
+/// # Errors
+/// When it is no such answer; what came before the mistake is in the batch.
+pub fn decode(text: &str, streams: &mut Streams, batch: &mut Batch) -> Result<(), serde_json::Error> {
     let index = batch.streams.iter().enumerate().map(|(index, stream)| (stream.hash, index)).collect();
     let mut sink = Sink { batch, streams, index, stream: None, level: None, scratch: String::new(), whole: false };
     let mut json = serde_json::Deserializer::from_str(text);

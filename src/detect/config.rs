@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::voice::Detectors;
 use crate::time::Span;
 
 /// How the lines of a group are cut into windows.
@@ -106,6 +107,8 @@ pub struct DetectConfig {
     pub preset: Preset,
     /// Which detector scores.
     pub kind: Kind,
+    /// Which detectors are heard.
+    pub detectors: Detectors,
     /// Windows of a group to learn before it is judged.
     pub warm_up: u32,
     /// Windows of a group that are remembered; older ones are forgotten.
@@ -128,6 +131,7 @@ impl Default for DetectConfig {
             window: WindowSpec::Time(Span::minutes(1)),
             preset: Preset::Standard,
             kind: Kind::Auto,
+            detectors: Detectors::ALL,
             warm_up: 60,
             history: 2880,
             refit_every: 60,

@@ -192,6 +192,7 @@ mod tests {
                 of: 15.0,
                 expected: 0.12,
                 seconds: Some(0.7),
+                value: None,
                 windows: 3,
                 share: 1.0,
             };

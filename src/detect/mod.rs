@@ -10,6 +10,7 @@ pub mod decide;
 pub mod detector;
 pub mod expect;
 pub mod explain;
+mod first;
 pub mod history;
 pub mod level;
 pub mod mask;
@@ -23,6 +24,7 @@ pub mod tail;
 pub mod template;
 pub mod trace;
 pub mod value;
+pub mod voice;
 pub mod window;
 
 use serde::{Deserialize, Serialize};

@@ -101,6 +101,8 @@ impl Model {
         // What was told some windows ago is no part of what is added up now.
         let trail = if self.since > LULL { self.since } else { usize::MAX };
         let mut findings = expectation.findings(&row, self.trail.iter().take(trail), recent.clone());
+        let heard = self.config.detectors;
+        findings.retain(|finding| heard.has(finding.feature));
         if in_sessions {
             findings.retain(|finding| match finding.feature {
                 Feature::LineLength | Feature::UniqueMessages => false,
@@ -121,7 +123,7 @@ impl Model {
             let total: f64 = verdict.parts.iter().sum();
             let mut all: Vec<FeatureEvidence> = features(self.config.preset)
                 .iter()
-                .filter(|feature| verdict.parts[**feature as usize] > 0.0)
+                .filter(|feature| heard.has(**feature) && verdict.parts[**feature as usize] > 0.0)
                 .filter_map(|feature| {
                     let strongest = findings
                         .iter()

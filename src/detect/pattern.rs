@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::burst::{Burst, Bursts};
 use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
-use super::mask::{mask_secrets, sample};
+use super::first::{FirstLines, head};
+use super::mask::mask_secrets;
 use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
 use super::value::Values;
+use super::voice::Detectors;
 use super::{Level, OddValue, PatternEvidence, PatternKind, Sample};
 use crate::collect::Entry;
 use crate::time::{MINUTE, Nanos};
@@ -60,49 +62,12 @@ pub struct Found {
     pub sample: Option<Sample>,
 }
 
-/// The first line of each unit in the open window, as it came; at most so many, and so much of each.
-#[derive(Debug, Default)]
-struct Samples {
-    window: u32,
-    /// By unit: the last window that it was kept in.
-    kept: Vec<u32>,
-    lines: FxHashMap<Unit, (Nanos, Level, Box<str>)>,
-}
-
-const MAX_SAMPLES: usize = 2_000;
-const SAMPLED: usize = 1_024;
-
-impl Samples {
-    fn keep(&mut self, unit: Unit, entry: &Entry<'_>, level: Level) {
-        let at = unit as usize;
-        if self.kept.len() <= at {
-            self.kept.resize(at + 1, u32::MAX);
-        }
-        if self.kept.get(at) == Some(&self.window) || self.lines.len() >= MAX_SAMPLES {
-            return;
-        }
-        if let Some(kept) = self.kept.get_mut(at) {
-            *kept = self.window;
-        }
-        self.lines.insert(unit, (entry.ts, level, head(entry.line, SAMPLED).into()));
-    }
-
-    fn get(&self, unit: Unit) -> Option<Sample> {
-        self.lines.get(&unit).map(|(ts, level, line)| sample(*ts, *level, line))
-    }
-
-    fn close(&mut self) {
-        self.window = self.window.wrapping_add(1);
-        self.lines.clear();
-    }
-}
-
 /// All that is known of the templates of a watch.
 pub struct Patterns {
     miner: Miner,
     state: State,
     fresh: Vec<(Unit, f64)>,
-    samples: Samples,
+    samples: FirstLines,
     needed: f64,
     config: DetectConfig,
 }
@@ -167,7 +132,7 @@ impl Patterns {
             miner: Miner::new(Limits::default()),
             state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
             fresh: Vec::new(),
-            samples: Samples::default(),
+            samples: FirstLines::default(),
             config: DetectConfig { window, ..config.clone() },
             needed: (windows * FAMILIES / budget).max(100.0).ln(),
         }
@@ -204,7 +169,8 @@ impl Patterns {
         let unit = self.unit(group, mined.template, level);
         self.samples.keep(unit, entry, level);
         self.state.values.add(unit, self.miner.numbers());
-        let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
+        let follow = self.config.detectors.has_any(Detectors::TRACE);
+        let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
             *with_key += u32::from(in_session.is_some());
@@ -276,6 +242,9 @@ impl Patterns {
     /// too little is known.
     #[must_use]
     pub fn rarest(&self, group: GroupNumber, window: &[(TemplateId, Level)]) -> Option<Found> {
+        if !self.config.detectors.has(PatternKind::Rare) {
+            return None;
+        }
         let rarest = self.state.rarity.judge(group.0, window)?;
         let unit = self.state.unit_of.get(&(group.0, rarest.template.0));
         let text = unit.and_then(|unit| self.text(*unit));
@@ -383,6 +352,7 @@ impl Patterns {
         let judged: Vec<(Deviation, bool)> = trace
             .close(end, bad)
             .into_iter()
+            .filter(|one| self.config.detectors.has(one.kind.told(bad)))
             .map(|one| {
                 let wrong = trace.surprise(&one) >= self.needed;
                 (one, wrong)
@@ -394,19 +364,14 @@ impl Patterns {
     }
 
     fn told(&self, one: &Deviation) -> Found {
-        let (kind, unit, line, after) = match one.kind {
-            Kind::Present(at) => (PatternKind::Unexpected, at, self.text(at), None),
-            Kind::Absent(at) => (PatternKind::Missing, at, self.text(at), None),
-            Kind::Many(at) => (PatternKind::MoreOften, at, self.text(at), None),
-            Kind::Few(at) => (PatternKind::LessOften, at, self.text(at), None),
-            Kind::Slow(_) => (PatternKind::Slow, Unit::MAX, None, None),
-            Kind::Order(from, to) => (PatternKind::Order, to, self.text(to), self.text(from)),
-            Kind::Start(at) if self.is_bad(at) => (PatternKind::Begins, at, self.text(at), None),
-            Kind::Start(at) => (PatternKind::Order, at, self.text(at), None),
+        let (unit, after) = match one.kind {
+            Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => (at, None),
+            Kind::Slow(_) => (Unit::MAX, None),
+            Kind::Order(from, to) => (to, self.text(from)),
         };
         let evidence = PatternEvidence {
-            kind,
-            line,
+            kind: one.kind.told(|unit| self.is_bad(unit)),
+            line: self.text(unit),
             after,
             key: self.state.trace.name().map(str::to_owned),
             seen: one.seen,
@@ -441,7 +406,7 @@ impl Patterns {
             }
             with_new.push(group);
             let surprise = self.state.novelty.surprise(group, level, unknown);
-            if surprise >= self.needed {
+            if surprise >= self.needed && self.config.detectors.has(PatternKind::New) {
                 found.push(self.found(unit, surprise, self.problem(PatternKind::New, unit)));
             }
         }
@@ -458,7 +423,8 @@ impl Patterns {
     }
 
     fn bursts(&mut self) -> Vec<Found> {
-        let bursts = self.state.bursts.close();
+        let mut bursts = self.state.bursts.close();
+        bursts.retain(|_| self.config.detectors.has(PatternKind::Burst));
         let surprise = |burst: &Burst| self.state.bursts.surprise(burst);
         let judged: Vec<(Burst, bool)> =
             bursts.into_iter().map(|one| (surprise(&one) >= self.needed, one)).map(|(told, one)| (one, told)).collect();
@@ -478,7 +444,8 @@ impl Patterns {
     }
 
     fn values(&mut self) -> Vec<Found> {
-        let odd = self.state.values.close();
+        let mut odd = self.state.values.close();
+        odd.retain(|_| self.config.detectors.has(PatternKind::Value));
         let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
         // A number that may be somebody's PIN is not told.
         let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
@@ -584,10 +551,4 @@ fn ending(text: &str) -> u64 {
         (count + 1, hash.rotate_left(1))
     });
     if count < ENDING { 0 } else { hash }
-}
-
-/// The first bytes of a text, at most so many.
-fn head(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    text.get(..end).unwrap_or_default()
 }

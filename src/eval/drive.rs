@@ -13,6 +13,7 @@ use super::rows::Rows;
 use super::session::SessionVerdict;
 use super::{EvalError, Protocol, Setup, Unit};
 use crate::collect::{Batch, Coverage, Known, Purpose};
+use crate::detect::voice::Voice;
 use crate::detect::window::OpenWindow;
 use crate::detect::{Group, Judgement};
 use crate::engine::{Engine, Input, JudgedWindow, Options, Restore, Step, WatchOptions};
@@ -32,7 +33,7 @@ pub struct Verdict {
     /// Whether any group was anomalous.
     pub alarm: bool,
     /// Names of the detectors whose evidence says so.
-    pub detectors: Vec<String>,
+    pub detectors: Vec<&'static str>,
 }
 
 /// What came of a file.
@@ -126,8 +127,12 @@ impl Driven {
             let verdict = self.verdicts.entry(row.window.range.start).or_default();
             verdict.judged |= row.judgement.score.is_some();
             verdict.score = verdict.score.max(row.judgement.score.unwrap_or_default());
-            // The evidence of this version names no detector.
             verdict.alarm |= row.judgement.anomalous.is_some();
+            for name in speakers(&row.judgement) {
+                if !verdict.detectors.contains(&name) {
+                    verdict.detectors.push(name);
+                }
+            }
         }
         for transition in step.transitions {
             let update = match transition.kind {
@@ -140,6 +145,13 @@ impl Driven {
             self.notes.push(Note { at, update, text });
         }
     }
+}
+
+/// The detectors that say that a window is anomalous: of the features the strongest, of the patterns all.
+fn speakers(judgement: &Judgement) -> impl Iterator<Item = &'static str> {
+    let feature = judgement.anomalous.iter().flatten().next().filter(|one| one.share > 0.0);
+    let feature = feature.map(|one| Voice::from(one.feature).name());
+    feature.into_iter().chain(judgement.patterns.iter().map(|one| Voice::from(one.kind).name()))
 }
 
 /// What the reader is told: title, place and reasons. The sample lines are left out: they name services by chance.

@@ -11,6 +11,7 @@ use rustc_hash::FxHasher;
 use super::session::{SessionEntry, SessionVerdict};
 use crate::collect::Purpose;
 use crate::detect::session::{Line, Sessions};
+use crate::detect::voice::Voice;
 
 /// Judges single sessions.
 pub struct SessionJudge {
@@ -45,6 +46,7 @@ impl SessionJudge {
             line: one.line,
             score: one.score,
             alarm: one.alarm,
+            detector: one.deviations.first().map(|first| Voice::from(first.kind).name()).filter(|_| one.alarm),
         });
         verdicts.collect()
     }

@@ -16,6 +16,7 @@ use super::session::{self, Judge};
 use super::truth::{TrueUnit, Truth};
 use super::{EvalError, Protocol, Setup, Unit};
 use crate::detect::session::{Limits, Sessions};
+use crate::detect::voice::Detectors;
 use crate::time::{Nanos, SECOND, TimeRange, ceil};
 
 /// The figures of one file. `None` (in JSON null) where one does not apply.
@@ -27,6 +28,10 @@ pub struct Report {
     pub window: String,
     /// `online`, `split` or `all`.
     pub protocol: String,
+    /// Which detectors were heard: `combined`, or those that were.
+    pub detector: String,
+    /// The detectors that were left out, where an ablation leaves some out.
+    pub without: Option<String>,
     /// Units that were scored.
     pub units: usize,
     /// Those of them that the labels call anomalous.
@@ -91,7 +96,7 @@ pub struct Report {
     pub cpu_seconds: Option<f64>,
     /// The most memory while the file was judged.
     pub peak_rss_bytes: Option<u64>,
-    /// By detector, where the evidence names them, and `combined`.
+    /// `combined`, and each detector that is named by the evidence of an alarm.
     pub detectors: Vec<Detector>,
 }
 
@@ -144,7 +149,7 @@ impl Exam {
     /// When the file cannot be read, or the engine cannot judge such units.
     pub fn drive(&self) -> Result<Driven, EvalError> {
         if self.setup.unit == Unit::Session {
-            let mut judge = SessionJudge::new(Sessions::new(Limits::default()));
+            let mut judge = SessionJudge::new(Sessions::new(Limits::default()).hear(self.setup.detect.detectors));
             return self.drive_sessions(&mut |purpose, entry| judge.take(purpose, entry));
         }
         drive(&self.path, &self.setup, self.border)
@@ -178,6 +183,7 @@ impl Exam {
             set: set_name(&self.path),
             window: self.setup.unit.to_string(),
             protocol: self.setup.protocol.to_string(),
+            detector: heard(self.setup.detect.detectors),
             units: pairs.len(),
             units_anomalous: pairs.iter().filter(|pair| pair.label).count(),
             units_judged: verdicts.iter().filter(|verdict| verdict.judged).count(),
@@ -201,7 +207,8 @@ impl Exam {
     /// What was found about each scored unit; one that was not answered has score 0.
     fn verdicts(&self, driven: &Driven) -> Vec<Verdict> {
         let by_name = driven.sessions.iter().filter_map(|found| {
-            let verdict = Verdict { score: found.score, judged: true, alarm: found.alarm, ..Verdict::default() };
+            let detectors = found.detector.into_iter().collect();
+            let verdict = Verdict { score: found.score, judged: true, alarm: found.alarm, detectors };
             Some((*self.truth.sessions.get(&found.key)?, found.line, verdict))
         });
         // A session that went on after it was judged is judged again, and the last word counts; but of several sessions in
@@ -216,6 +223,7 @@ impl Exam {
             worst.judged = true;
             worst.score = worst.score.max(verdict.score);
             worst.alarm |= verdict.alarm;
+            worst.detectors.extend(verdict.detectors);
         }
         let of = |(place, unit): (usize, &TrueUnit)| {
             let found =
@@ -313,7 +321,7 @@ fn pair(unit: &TrueUnit, verdict: &Verdict) -> Scored {
 }
 
 fn detectors(units: &[TrueUnit], verdicts: &[Verdict]) -> Vec<Detector> {
-    let mut names: Vec<&str> = verdicts.iter().flat_map(|v| v.detectors.iter().map(String::as_str)).collect();
+    let mut names: Vec<&str> = verdicts.iter().flat_map(|v| v.detectors.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     let figures = |name: &str, alarm: &dyn Fn(&Verdict) -> bool| {
@@ -338,6 +346,11 @@ fn detectors(units: &[TrueUnit], verdicts: &[Verdict]) -> Vec<Detector> {
 
 fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// How a report calls the detectors that were heard.
+fn heard(detectors: Detectors) -> String {
+    if detectors == Detectors::ALL { "combined".to_owned() } else { detectors.to_string() }
 }
 
 /// `bgl_2k` of `bgl_2k.tsv.gz`; of files that are called `stream`, the folder's name.

@@ -38,6 +38,8 @@ pub struct SessionVerdict {
     pub score: f64,
     /// Whether it is anomalous.
     pub alarm: bool,
+    /// Name of the detector that says so.
+    pub detector: Option<&'static str>,
 }
 
 /// The seam. Takes the next line, to learn from or to judge, in the order of time, and `None` when all was handed over;
@@ -184,7 +186,9 @@ mod tests {
             let Some(entry) = entry else {
                 self.passes += 1;
                 let open = std::mem::take(&mut self.open).into_iter();
-                return open.map(|(key, score)| SessionVerdict { key, line: 0, score, alarm: score > 0.0 }).collect();
+                return open
+                    .map(|(key, score)| SessionVerdict { key, line: 0, score, alarm: score > 0.0, detector: None })
+                    .collect();
             };
             let key = entry.key.or(entry.line.split(' ').nth(1)).unwrap_or_default().to_owned();
             let word = entry.line.split(' ').next().unwrap_or_default().to_owned();
@@ -249,13 +253,19 @@ mod tests {
         let exam = Exam::open(&folder.path().join("x.tsv"), &setup).unwrap();
         let mut judge = |_: Purpose, entry: Option<SessionEntry<'_>>| {
             let entry = entry.filter(|entry| entry.line == "odd");
-            let verdict = |key: &str| SessionVerdict { key: key.to_owned(), line: 0, score: 1.0, alarm: true };
+            let verdict = |key: &str| SessionVerdict {
+                key: key.to_owned(),
+                line: 0,
+                score: 1.0,
+                alarm: true,
+                detector: Some("present"),
+            };
             entry.and_then(|entry| entry.key).map(verdict).into_iter().collect()
         };
         let report = exam.report(&exam.drive_sessions(&mut judge).unwrap());
         assert_eq!((report.units, report.units_anomalous, report.lines), (40, 5, 80));
         assert_eq!((report.f1, report.pr_auc, report.incidents_found), (Some(1.0), Some(1.0), None));
-        assert_eq!((report.detectors.len(), report.detectors[0].alarms), (1, 5));
+        assert_eq!((report.detectors.len(), report.detectors[1].alarms), (2, 5));
     }
 
     #[test]

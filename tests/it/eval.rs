@@ -278,3 +278,57 @@ fn the_script_that_makes_sets_tries_itself() {
         Err(error) => skip(&format!("python3 cannot be run: {error}")),
     }
 }
+
+/// Two hours of one service, ten lines a minute, with a minute full of errors near the end.
+fn burst() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("burst.tsv");
+    let mut text = String::new();
+    for minute in 0..120i64 {
+        for n in 0..10 {
+            let ts = (minute * 60 + 6 * n) * SECOND;
+            writeln!(text, "{ts}\t0\t-\tcart\tlevel=info msg=\"item {} added\"", n * minute).unwrap();
+        }
+        for n in 0..if minute == 110 { 80 } else { 0 } {
+            let ts = (minute * 60 + 55) * SECOND + n;
+            writeln!(text, "{ts}\t1\tburst\tcart\tlevel=error msg=\"cannot add item {n}\"").unwrap();
+        }
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_key(|line| line.split('\t').next().unwrap().parse::<i64>().unwrap());
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    (folder, path)
+}
+
+#[test]
+fn each_detector_is_heard_alone_and_left_out() {
+    let (_folder, path) = burst();
+    let sigyn = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sigyn"));
+        command.args(["eval", "--window", "1m", "--output", "json"]).args(arguments).arg(&path);
+        let output = command.current_dir(path.parent().unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let found = |report: &serde_json::Value| report["incidents_found"].as_u64().unwrap();
+    let combined = sigyn(&[]).remove(0);
+    assert_eq!((combined["detector"].as_str(), found(&combined)), (Some("combined"), 1), "{combined}");
+    let named: Vec<&str> =
+        combined["detectors"].as_array().unwrap().iter().filter_map(|one| one["detector"].as_str()).collect();
+    assert_eq!(named[0], "combined");
+    assert!(named.contains(&"burst"), "{named:?}");
+    assert_eq!(sigyn(&["--detectors", "warn_count,slow"]).iter().map(found).sum::<u64>(), 0);
+
+    let all = sigyn(&["--ablation", "--detectors", "error_count,warn_count"]);
+    let rows: Vec<(&str, Option<&str>, u64)> =
+        all.iter().map(|one| (one["detector"].as_str().unwrap(), one["without"].as_str(), found(one))).collect();
+    let both = "error_count,warn_count";
+    let expected = [
+        (both, None, 1),
+        ("error_count", None, 1),
+        ("warn_count", None, 0),
+        (both, Some("error_count"), 0),
+        (both, Some("warn_count"), 1),
+    ];
+    assert_eq!(rows, expected);
+}

@@ -1,15 +1,18 @@
 //! `sigyn eval`: how well the engine does on labelled files.
 
+mod ablation;
 mod print;
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ablation::Variant;
 use anyhow::{Context, ensure};
 
 use super::output::Meter;
 use super::{Common, Exit, show};
+use crate::detect::voice::Detectors;
 use crate::eval::attribute::Note;
 use crate::eval::report::{Exam, Report};
 use crate::eval::{Protocol, Setup, Unit, WARM_UP};
@@ -33,6 +36,12 @@ pub struct Args {
     /// What is only learnt at the start, online; without a clock it is a tenth
     #[arg(long, value_name = "SPAN", default_value_t = WARM_UP)]
     pub warm_up: Span,
+    /// Which detectors are heard, with commas between; else `detect.detectors`
+    #[arg(long, value_name = "LIST")]
+    pub detectors: Option<Detectors>,
+    /// Judge again with each detector alone, and with all but it
+    #[arg(long, conflicts_with = "notifications")]
+    pub ablation: bool,
     /// How results look on standard output
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Look,
@@ -67,7 +76,10 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     // What the settings say of Loki and receivers does not matter here, so their notes are not shown.
     let loaded = common.loader().load()?;
     eprintln!("sigyn: {}", loaded.origin());
-    let settings = loaded.settings;
+    let mut settings = loaded.settings;
+    if let Some(detectors) = args.detectors {
+        settings.detect.detectors = detectors;
+    }
     let setup = Setup {
         unit: args.window,
         protocol: args.protocol,
@@ -78,21 +90,31 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     };
     let mut reports = Vec::new();
     for path in &args.files {
-        let (report, notes) = examine(path, &setup)?;
-        if let Some(file) = &args.notifications {
-            write(file, &notes)?;
+        for variant in variants(args, &setup) {
+            let (mut report, notes) = examine(path, &variant.setup(&setup))?;
+            variant.name(&mut report);
+            if let Some(file) = &args.notifications {
+                write(file, &notes)?;
+            }
+            // A file may take long: each is told when it is done, but a table needs all its rows.
+            if args.output == Look::Json && show(&print::json(&report)?)? != Exit::Done {
+                return Ok(Exit::Done);
+            }
+            reports.push(report);
         }
-        // A file may take long: each is told when it is done, but a table needs all its rows.
-        if args.output == Look::Json && show(&print::json(&report)?)? != Exit::Done {
-            return Ok(Exit::Done);
-        }
-        reports.push(report);
     }
     match args.output {
         Look::Json => Ok(Exit::Done),
+        _ if args.ablation => show(&ablation::table(&reports, args.output == Look::Markdown)),
         Look::Markdown => show(&print::markdown(&reports)),
         Look::Table => show(&print::table(&reports)),
     }
+}
+
+/// What a file is judged by, one after the other.
+fn variants(args: &Args, setup: &Setup) -> Vec<Variant> {
+    let heard = setup.detect.detectors;
+    if args.ablation { ablation::variants(setup.unit, heard) } else { vec![Variant::Combined(heard)] }
 }
 
 /// Examines one file, with time and memory.

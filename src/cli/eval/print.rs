@@ -84,6 +84,7 @@ fn block(report: &Report) -> String {
     let rows = [
         ("set", report.set.clone()),
         ("window, protocol", format!("{}, {}", report.window, report.protocol)),
+        ("heard", report.detector.clone()),
         ("units", format!("{}, {} anomalous, {} judged", report.units, report.units_anomalous, report.units_judged)),
         (
             "own threshold",
@@ -124,31 +125,31 @@ fn block(report: &Report) -> String {
     rows.iter().map(|(name, value)| format!("{name:<17} {value}\n")).collect()
 }
 
-fn none() -> String {
+pub(super) fn none() -> String {
     "-".to_owned()
 }
 
-fn share(value: Option<f64>) -> String {
+pub(super) fn share(value: Option<f64>) -> String {
     value.map_or_else(none, |value| format!("{value:.3}"))
 }
 
-fn pair(found: Option<usize>, total: Option<usize>) -> String {
+pub(super) fn pair(found: Option<usize>, total: Option<usize>) -> String {
     found.zip(total).map_or_else(none, |(found, total)| format!("{found} of {total}"))
 }
 
-fn area(report: &Report) -> String {
+pub(super) fn area(report: &Report) -> String {
     match (report.pr_auc, report.pr_auc_low, report.pr_auc_high) {
         (Some(area), Some(low), Some(high)) => format!("{area:.3} ({low:.3}-{high:.3})"),
         _ => none(),
     }
 }
 
-fn found(report: &Report) -> String {
+pub(super) fn found(report: &Report) -> String {
     let any = report.incidents_any.map(|any| format!(" (any {any})")).unwrap_or_default();
     format!("{}{any}", pair(report.incidents_found, report.incidents_total))
 }
 
-fn told(report: &Report) -> String {
+pub(super) fn told(report: &Report) -> String {
     let wrong = report.false_notifications.map(|count| format!(", {count} false")).unwrap_or_default();
     let rate = report.false_notifications_per_hour.map(|rate| format!(" ({rate:.2}/h)")).unwrap_or_default();
     format!("{}{wrong}{rate}", report.notifications)
@@ -169,6 +170,8 @@ mod tests {
             set: "f1".to_owned(),
             window: "10s".to_owned(),
             protocol: "online".to_owned(),
+            detector: "combined".to_owned(),
+            without: None,
             units: 2081,
             units_anomalous: 690,
             units_judged: 2053,
@@ -216,6 +219,7 @@ mod tests {
         insta::assert_snapshot!(table(&[report()]), @"
         set               f1
         window, protocol  10s, online
+        heard             combined
         units             2081, 690 anomalous, 2053 judged
         own threshold     precision 0.750, recall 0.200, F1 0.316
         any threshold     best F1 0.498, ROC-AUC 0.608, PR-AUC 0.439 (0.380-0.500)

@@ -4,6 +4,8 @@
 //! With c(n) as the expected further path of a node of n rows, a cut on a feature gives it 1 + c(child) - c(parent);
 //! along a path these add up to depth + c(leaf) - c(root), so nothing of the score is left unexplained.
 
+use std::sync::LazyLock;
+
 use super::super::history::Row;
 use super::super::{Feature, Score};
 use super::{Dice, Scale};
@@ -13,6 +15,8 @@ const TREES: usize = 100;
 /// Rows that a tree is grown on; Liu et al. §5.
 const SAMPLE: usize = 256;
 const LEAF: u16 = 7;
+/// Trees that are walked at once.
+const AT_ONCE: usize = 10;
 
 /// A fitted forest. About 2 kB a tree at most.
 #[derive(Clone, Debug)]
@@ -21,9 +25,12 @@ pub struct Forest {
     trees: Vec<Vec<Node>>,
     /// Rows of each tree.
     sample: usize,
+    /// Cuts on the longest path.
+    depth: u32,
 }
 
-/// Eight bytes, for there are many: the children lie at `link >> 3` and behind it, the feature is `link & 7`.
+/// Eight bytes, for there are many: the children lie at `link >> 3` and behind it, the feature is `link & 7`. A leaf leads to
+/// itself: no value reaches its cut.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     cut: f32,
@@ -51,7 +58,7 @@ impl Forest {
                 grow(points.get_mut(..sample).unwrap_or_default(), features.len(), &mut dice)
             })
             .collect();
-        Some(Self { scale, trees, sample })
+        Some(Self { scale, trees, sample, depth: depth(sample) })
     }
 
     /// The score of a row and its shares.
@@ -70,36 +77,38 @@ impl Forest {
         Score { value, shares }
     }
 
-    /// The mean path of a point, and what each feature adds to it against the path that is expected at the root.
+    /// The mean path of a point, and what each feature adds to it against the path that is expected at the root. Several
+    /// trees are walked at once, all to the full depth (a leaf leads back to itself), for a processor waits for the answer
+    /// to each single step and guesses every other one wrong.
     fn walk(&self, point: &[f32; 5]) -> (f64, [f64; 5]) {
-        let mut path = 0.0;
-        let mut parts = [0.0; 5];
-        for tree in &self.trees {
-            let mut depth = 0.0;
-            let mut at = 0;
-            while let Some(node) = tree.get(at) {
-                let feature = usize::from(node.link & LEAF);
-                let here = expected_path(node.size.into());
-                let Some(value) = point.get(feature) else {
-                    path += depth + here;
-                    break;
-                };
-                at = usize::from(node.link >> 3) + usize::from(*value >= node.cut);
-                let child = tree.get(at).map_or(0.0, |child| expected_path(child.size.into()));
-                parts[feature] += 1.0 + child - here;
-                depth += 1.0;
+        let mut values = [0.0; 8];
+        values[..5].copy_from_slice(point);
+        // What a leaf would add lands behind the features, and is left out.
+        let mut parts = [0.0; 8];
+        let paths = &*PATHS;
+        let path = |node: &Node| paths.get(usize::from(node.size)).copied().unwrap_or_default();
+        for trees in self.trees.chunks(AT_ONCE) {
+            let mut places = [0; AT_ONCE];
+            for _ in 0..self.depth {
+                for (tree, at) in trees.iter().zip(&mut places) {
+                    let Some(node) = tree.get(*at) else { continue };
+                    let feature = usize::from(node.link & LEAF);
+                    *at = usize::from(node.link >> 3) + usize::from(values[feature] >= node.cut);
+                    parts[feature] += 1.0 + tree.get(*at).map_or(0.0, path) - path(node);
+                }
             }
         }
         let trees = self.trees.len() as f64;
-        (path / trees, parts.map(|part| part / trees))
+        let parts = [0, 1, 2, 3, 4].map(|at| parts[at] / trees);
+        (expected_path(self.sample) + parts.iter().sum::<f64>(), parts)
     }
 }
 
 /// One tree over these points, which are put into its order.
 fn grow(points: &mut [[f32; 5]], features: usize, dice: &mut Dice) -> Vec<Node> {
-    let limit = points.len().max(2).ilog2() + u32::from(!points.len().is_power_of_two());
-    let leaf = |size: usize| Node { cut: 0.0, link: LEAF, size: size as u16 };
-    let mut nodes = vec![leaf(points.len())];
+    let limit = depth(points.len());
+    let leaf = |at: usize, size: usize| Node { cut: f32::INFINITY, link: (at as u16) << 3 | LEAF, size: size as u16 };
+    let mut nodes = vec![leaf(0, points.len())];
     let mut open = vec![(0usize, 0usize, points.len(), 0u32)];
     while let Some((node, start, end, depth)) = open.pop() {
         let Some(part) = points.get_mut(start..end) else { continue };
@@ -115,8 +124,8 @@ fn grow(points: &mut [[f32; 5]], features: usize, dice: &mut Dice) -> Vec<Node> 
             }
         }
         let (size, child) = (part.len(), nodes.len());
-        nodes.push(leaf(left));
-        nodes.push(leaf(size - left));
+        nodes.push(leaf(child, left));
+        nodes.push(leaf(child + 1, size - left));
         if let Some(parent) = nodes.get_mut(node) {
             *parent = Node { cut, link: (child as u16) << 3 | feature as u16, size: size as u16 };
         }
@@ -147,31 +156,54 @@ fn choose(points: &[[f32; 5]], features: usize, dice: &mut Dice) -> Option<(usiz
     None
 }
 
+/// Cuts on the longest path of a tree of so many rows (Liu et al. §4: the mean height of a tree, rounded up).
+fn depth(rows: usize) -> u32 {
+    rows.max(2).ilog2() + u32::from(!rows.is_power_of_two())
+}
+
 /// Mean path of an unsuccessful search in a binary tree of `n` rows (Liu et al., equation 1).
 fn expected_path(n: usize) -> f64 {
-    static TABLE: std::sync::LazyLock<[f64; SAMPLE + 1]> = std::sync::LazyLock::new(|| {
-        let mut table = [0.0; SAMPLE + 1];
-        let mut harmonic = 0.0;
-        for (n, path) in table.iter_mut().enumerate().skip(2) {
-            harmonic += 1.0 / (n - 1) as f64;
-            *path = 2.0 * harmonic - 2.0 * (n - 1) as f64 / n as f64;
-        }
-        table
-    });
-    TABLE.get(n).copied().unwrap_or_default()
+    PATHS.get(n).copied().unwrap_or_default()
 }
+
+static PATHS: LazyLock<[f64; SAMPLE + 1]> = LazyLock::new(|| {
+    let mut table = [0.0; SAMPLE + 1];
+    let mut harmonic = 0.0;
+    for (n, path) in table.iter_mut().enumerate().skip(2) {
+        harmonic += 1.0 / (n - 1) as f64;
+        *path = 2.0 * harmonic - 2.0 * (n - 1) as f64 / n as f64;
+    }
+    table
+});
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{rows, spike};
     use super::*;
 
+    /// The mean path, tree by tree and cut by cut.
+    fn plainly(forest: &Forest, point: &[f32; 5]) -> f64 {
+        let mut sum = 0.0;
+        for tree in &forest.trees {
+            let (mut at, mut cuts) = (0, 0);
+            while tree[at].link & LEAF != LEAF {
+                let node = tree[at];
+                at = usize::from(node.link >> 3) + usize::from(point[usize::from(node.link & LEAF)] >= node.cut);
+                cuts += 1;
+            }
+            sum += f64::from(cuts) + expected_path(tree[at].size.into());
+        }
+        sum / forest.trees.len() as f64
+    }
+
     #[test]
     fn the_parts_add_up_to_the_path_exactly() {
         let rows = rows(400, 7);
         let forest = Forest::fit(&rows.iter().collect::<Vec<_>>(), &Feature::ALL, 3).unwrap();
         for row in rows.iter().take(50).chain([&spike()]) {
-            let (path, parts) = forest.walk(&forest.scale.apply(row));
+            let point = forest.scale.apply(row);
+            let (path, parts) = forest.walk(&point);
+            assert!((path - plainly(&forest, &point)).abs() < 1e-9, "{path}");
             let told: f64 = parts.iter().sum();
             assert!((path - expected_path(forest.sample) - told).abs() < 1e-9, "{path} {told}");
         }

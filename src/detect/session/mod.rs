@@ -15,6 +15,7 @@ mod read;
 mod tests;
 mod vector;
 
+use super::voice::Detectors;
 use crate::collect::Purpose;
 use crate::time::Nanos;
 use lag::Lags;
@@ -84,6 +85,7 @@ pub struct Sessions {
     since: (u64, u64),
     /// See [`Sessions::hold_cut`].
     cut: Option<f64>,
+    heard: Detectors,
 }
 
 impl Sessions {
@@ -98,6 +100,7 @@ impl Sessions {
             model: None,
             since: (0, 0),
             cut: None,
+            heard: Detectors::ALL,
         }
     }
 
@@ -106,6 +109,13 @@ impl Sessions {
     #[must_use]
     pub fn hold_cut(mut self, cut: f64) -> Self {
         self.cut = Some(cut);
+        self
+    }
+
+    /// Sets which deviations count.
+    #[must_use]
+    pub fn hear(mut self, detectors: Detectors) -> Self {
+        self.heard = detectors;
         self
     }
 
@@ -209,6 +219,6 @@ impl Sessions {
         self.since = (0, 0);
         self.vectors.resolve(|unit| reader.resolve(unit));
         let late = self.lags.late(|unit| reader.resolve(unit));
-        self.model = Some(Model::fit(&self.vectors, late, self.cut, |unit| reader.is_error(unit)));
+        self.model = Some(Model::fit(&self.vectors, late, (self.cut, self.heard), |unit| reader.is_error(unit)));
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::voice::Detectors;
 use super::cut;
 use super::vector::{BUCKETS, Part, Unit, Vectors, least};
 use crate::time::Nanos;
@@ -69,20 +70,21 @@ pub(super) struct Model {
     anomalous: f64,
     counts: Counts,
     late: BTreeMap<Unit, Nanos>,
+    heard: Detectors,
 }
 
 impl Model {
-    /// A model of these sessions. `cut`: the threshold, where it is set.
+    /// A model of these sessions. `cut`: the threshold, where it is set; `heard`: which deviations count.
     pub(super) fn fit(
         vectors: &Vectors,
         late: BTreeMap<Unit, Nanos>,
-        cut: Option<f64>,
+        (cut, heard): (Option<f64>, Detectors),
         is_error: impl Fn(Unit) -> bool,
     ) -> Self {
         let all = vectors.sorted();
         let counts = Counts::of(all.iter().copied());
         let sessions = counts.sessions;
-        let mut model = Self { learnt: vectors.learnt(), cut: cut::USUAL, anomalous: 0.0, counts, late };
+        let mut model = Self { learnt: vectors.learnt(), cut: cut::USUAL, anomalous: 0.0, counts, late, heard };
         let rarities = |model: &Self| -> Vec<(f64, f64)> {
             all.iter()
                 .map(|(vector, sessions)| ((-model.judge(vector, |_| true, &is_error).nats).exp(), *sessions))
@@ -162,6 +164,7 @@ impl Model {
                 all.push(self.deviation(Kind::Absent, *unit, (0, known.usual()), p));
             }
         }
+        all.retain(|one| self.heard.has(one.kind));
         all.sort_by(|one, two| {
             two.nats.total_cmp(&one.nats).then(one.unit.cmp(&two.unit)).then(one.kind.cmp(&two.kind))
         });

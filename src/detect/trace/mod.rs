@@ -17,6 +17,7 @@ use key::KeyFinder;
 use open::OpenSessions;
 use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
 
+use super::PatternKind;
 use super::past::Past;
 use super::tail::upper_tail;
 use crate::time::{HOUR, Nanos};
@@ -61,6 +62,22 @@ pub enum Kind {
     Order(Unit, Unit),
     /// A known line that sessions hardly ever begin with is the first.
     Start(Unit),
+}
+
+impl Kind {
+    /// What is told of it. `bad` says of a unit whether its level is warn or worse.
+    #[must_use]
+    pub fn told(self, bad: impl Fn(Unit) -> bool) -> PatternKind {
+        match self {
+            Self::Present(_) => PatternKind::Unexpected,
+            Self::Absent(_) => PatternKind::Missing,
+            Self::Many(_) => PatternKind::MoreOften,
+            Self::Few(_) => PatternKind::LessOften,
+            Self::Slow(_) => PatternKind::Slow,
+            Self::Start(at) if bad(at) => PatternKind::Begins,
+            Self::Order(..) | Self::Start(_) => PatternKind::Order,
+        }
+    }
 }
 
 /// Something that more sessions do than the past allows.

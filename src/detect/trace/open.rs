@@ -11,8 +11,10 @@ use crate::time::{Nanos, SECOND};
 
 /// Open sessions; past it those that were quiet longest are dropped unjudged.
 const MAX_OPEN: usize = 20_000;
-/// Sessions that are over whose memory is used again.
-const MAX_SPARE: usize = 1_000;
+/// Sessions that are over whose memory is used again: as many as may end with one window of heavy traffic, and small ones, so
+/// that they hold 15 MB at most.
+const MAX_SPARE: usize = 8_000;
+const SPARE_PARTS: usize = 32;
 /// Units, groups and steps of one session.
 const MAX_PARTS: usize = 256;
 /// A session ends after this long without a line, until the gaps inside of sessions are known.
@@ -76,6 +78,12 @@ impl Session {
             None if more => self.spans.push(Part { group, first: ts, last: ts, unit }),
             None => {}
         }
+    }
+
+    /// Whether it holds little memory.
+    fn is_small(&self) -> bool {
+        let (counts, spans, steps) = (self.counts.capacity(), self.spans.capacity(), self.steps.capacity());
+        counts <= SPARE_PARTS && spans <= SPARE_PARTS && steps <= 2 * SPARE_PARTS
     }
 
     /// The unit that it began with.
@@ -193,7 +201,7 @@ impl OpenSessions {
             if session.first >= whole_from {
                 closed(&session);
             }
-            if self.spare.len() < MAX_SPARE {
+            if self.spare.len() < MAX_SPARE && session.is_small() {
                 self.spare.push(session);
             }
         }

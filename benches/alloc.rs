@@ -1,0 +1,222 @@
+//! How often memory is asked for, per line, in the steady state: when streams, templates and services are known.
+//!
+//! The stages of a line, each alone and all together: file reader → template → window features → whole engine. What is
+//! asked for once a batch, once a window or once a request is told per line as well, so each figure is of a set with so many
+//! lines a window. Ends with code 1 when the reader, the templates or the features ask per line.
+//!
+//! ```text
+//! SIGYN_SHARED=../shared cargo bench --bench alloc
+//! ```
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use log_generator::{Generator, Plan};
+use sigyn::collect::file::{File, FileConfig, Format};
+use sigyn::collect::{Batch, Coverage, Entry};
+use sigyn::detect::config::{DetectConfig, WindowSpec};
+use sigyn::detect::level::level_of;
+use sigyn::detect::template::{Limits, Miner};
+use sigyn::detect::window::OpenWindow;
+use sigyn::engine::{Engine, Input, Options, WatchOptions};
+use sigyn::incident::config::IncidentConfig;
+use sigyn::labels::Labels;
+use sigyn::time::{MINUTE, TimeRange, floor};
+
+/// What a stage may ask for, per line.
+const MOST: f64 = 0.05;
+
+fn main() -> ExitCode {
+    println!("allocations per line, steady state (second half of each set); bytes in brackets");
+    println!("| set | lines | lines a window | file reader | templates | level, features | sum | whole engine |");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
+    let mut good = true;
+    for (name, path) in sets() {
+        let batches = read(&path).1;
+        if batches.is_empty() {
+            println!("| {name} | not there: {} |", path.display());
+            continue;
+        }
+        let lines: usize = batches.iter().map(Batch::len).sum();
+        let stages = [reader(&path), templates(&batches), features(&batches)];
+        let sum = stages
+            .iter()
+            .fold(Cost::default(), |sum, one| Cost { count: sum.count + one.count, bytes: sum.bytes + one.bytes });
+        let (engine, windows) = engine(&batches);
+        let each: Vec<String> = stages.iter().map(Cost::to_string).collect();
+        println!(
+            "| {name} | {lines} | {:.0} | {} | {sum} | {engine} |",
+            lines as f64 / 2.0 / windows.max(1) as f64,
+            each.join(" | "),
+        );
+        good &= name.starts_with("sparse") || stages.iter().all(|stage| stage.count <= MOST);
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Per line.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    count: f64,
+    bytes: f64,
+}
+
+impl Cost {
+    /// Of `run`, which handles so many lines.
+    fn of(run: impl FnOnce() -> usize) -> Self {
+        let mut lines = 0;
+        let info = measure(|| lines = run());
+        let per = |total: u64| total as f64 / lines.max(1) as f64;
+        Self { count: per(info.count_total), bytes: per(info.bytes_total) }
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.4} ({:.0})", self.count, self.bytes)
+    }
+}
+
+/// Two made here, at a thousand lines a second and at ten, and labelled ones where they are.
+fn sets() -> Vec<(&'static str, PathBuf)> {
+    let folder = std::env::temp_dir();
+    let made = |name: &str, rate: f64, minutes: u64| {
+        let path = folder.join(name);
+        write(&path, rate, minutes);
+        path
+    };
+    let named = std::env::var_os("SIGYN_SHARED").map(PathBuf::from);
+    let shared = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")).join("data");
+    vec![
+        ("generator, 1,000 lines/s", made("sigyn-alloc-dense.tsv", 1_000.0, 20)),
+        ("sparse: generator, 10 lines/s", made("sigyn-alloc-sparse.tsv", 10.0, 600)),
+        ("sparse: hdfs", shared.join("hdfs/hdfs_dev.tsv.gz")),
+        ("trainticket", shared.join("trainticket/trainticket_dev.tsv.gz")),
+    ]
+}
+
+fn write(path: &Path, rate: f64, minutes: u64) {
+    let duration = Duration::from_secs(60 * minutes);
+    let plan = Plan { rate, duration, faults: Vec::new(), benign: false, ..Plan::default() };
+    let mut generator = Generator::new(&plan);
+    let Ok(file) = fs::File::create(path) else { return };
+    let mut file = std::io::BufWriter::new(file);
+    while let Some(record) = generator.next() {
+        if writeln!(file, "{}\t0\t-\t{}\t{}", record.ts, record.service(), record.line).is_err() {
+            return;
+        }
+    }
+}
+
+/// Batches of a file, and what reading its second half cost.
+fn read(path: &Path) -> (Cost, Vec<Batch>) {
+    let config = FileConfig { watch: WATCH.to_owned(), path: path.to_owned(), format: Format::Tsv5 };
+    let mut all = Vec::with_capacity(1 << 16);
+    let Ok(mut file) = File::open(&config) else { return (Cost::default(), all) };
+    let half = fs::metadata(path).map_or(0, |data| data.len()) / 2;
+    let mut next = |file: &mut File| file.read().ok().flatten().map(|batch| all.push(batch)).is_some();
+    while file.progress().read.load(std::sync::atomic::Ordering::Relaxed) < half && next(&mut file) {}
+    let mut lines = 0;
+    let cost = Cost::of(|| {
+        while let Ok(Some(batch)) = file.read() {
+            lines += batch.len();
+            all.push(batch);
+        }
+        lines
+    });
+    (cost, all)
+}
+
+fn reader(path: &Path) -> Cost {
+    read(path).0
+}
+
+/// All entries of the second half, after those of the first.
+fn twice(batches: &[Batch], mut take: impl FnMut(&Batch, Entry<'_>)) -> Cost {
+    let (first, second) = batches.split_at(batches.len() / 2);
+    let mut run = |batches: &[Batch]| {
+        batches.iter().for_each(|batch| batch.entries().for_each(|entry| take(batch, entry)));
+        batches.iter().map(Batch::len).sum()
+    };
+    run(first);
+    Cost::of(|| run(second))
+}
+
+fn templates(batches: &[Batch]) -> Cost {
+    let mut miner = Miner::new(Limits::default());
+    twice(batches, |batch, entry| {
+        let key = batch.streams.get(entry.stream).map_or(0, |stream| stream.hash);
+        let slot = miner.stream(key);
+        std::hint::black_box(miner.mine(slot, entry.ts, sigyn::collect::Level::Info, entry.line));
+    })
+}
+
+/// Level, and windows of a minute of each stream.
+fn features(batches: &[Batch]) -> Cost {
+    let mut miner = Miner::new(Limits::default());
+    let mut messages: Vec<u64> = Vec::new();
+    twice(batches, |batch, entry| {
+        let key = batch.streams.get(entry.stream).map_or(0, |stream| stream.hash);
+        let slot = miner.stream(key);
+        messages.push(miner.mine(slot, entry.ts, sigyn::collect::Level::Info, entry.line).template.0.into());
+    });
+    let mut open: std::collections::BTreeMap<u64, OpenWindow> = std::collections::BTreeMap::new();
+    let (mut at, mut minute) = (0, 0);
+    twice(batches, |batch, entry| {
+        let start = floor(entry.ts, MINUTE);
+        if start != minute {
+            let range = TimeRange::new(minute, start);
+            for open in open.values_mut() {
+                std::hint::black_box(open.close(range, Coverage::default(), false));
+                open.clear();
+            }
+            minute = start;
+        }
+        let key = batch.streams.get(entry.stream).map_or(0, |stream| stream.hash);
+        let message = messages.get(at).copied().unwrap_or_default();
+        at += 1;
+        open.entry(key).or_default().add(&entry, level_of(entry.line, None), message);
+    })
+}
+
+const WATCH: &str = "bench";
+
+/// The whole engine, and how many windows the second half had.
+fn engine(batches: &[Batch]) -> (Cost, usize) {
+    let mut engine = Engine::new(&Options {
+        tenant: "default".to_owned(),
+        detect: DetectConfig::default(),
+        incident: IncidentConfig::default(),
+        external_labels: Labels::new(),
+        watches: vec![WatchOptions {
+            name: Arc::from(WATCH),
+            query: "{}".to_owned(),
+            window: WindowSpec::Time(sigyn::time::Span::minutes(1)),
+            group_by: vec!["stream".to_owned()],
+            labels: Labels::new(),
+            owner: None,
+            runbook_url: None,
+        }],
+    })
+    .unstored();
+    let mut all: Vec<Batch> = batches.to_vec();
+    let second = all.split_off(all.len() / 2);
+    for batch in all {
+        engine.step(Input::Batch(batch));
+    }
+    let mut windows = 0;
+    let cost = Cost::of(|| {
+        let mut lines = 0;
+        for batch in second {
+            lines += batch.len();
+            windows += engine.step(Input::Batch(batch)).windows.len();
+        }
+        lines
+    });
+    (cost, windows)
+}
