@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::past::Past;
 use super::tail::upper_tail;
 use super::trace::tally::Unit;
+use super::{Check, Gate};
 
 /// Windows that lines are added up over.
 const SPANS: [usize; 4] = [1, 3, 6, 36];
@@ -96,6 +97,16 @@ impl Bursts {
     #[must_use]
     pub fn surprise(&self, burst: &Burst) -> f64 {
         self.past.surprise(burst.surprise)
+    }
+
+    /// What a burst had to pass before its surprise was looked at.
+    #[must_use]
+    pub fn gates(&self, burst: &Burst) -> [Gate; 3] {
+        [
+            Gate::least(Check::Windows, self.learnt, ENOUGH),
+            Gate::least(Check::Lines, burst.seen, LEAST_LINES),
+            Gate::least(Check::Excess, burst.seen / burst.expected.max(1e-9), TWICE),
+        ]
     }
 
     /// Takes in what was found in a window and whether it was told: what was told is not learnt.

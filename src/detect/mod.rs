@@ -10,6 +10,7 @@ pub mod decide;
 pub mod detector;
 pub mod expect;
 pub mod explain;
+pub mod gate;
 pub mod history;
 pub mod level;
 pub mod mask;
@@ -18,7 +19,9 @@ pub mod novelty;
 mod past;
 pub mod pattern;
 pub mod rarity;
+mod seen;
 pub mod session;
+pub mod spread;
 pub mod tail;
 pub mod template;
 pub mod trace;
@@ -30,6 +33,8 @@ use crate::collect::Coverage;
 pub use crate::collect::Level;
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{Nanos, TimeRange};
+pub use gate::{Check, Gate, NearMiss};
+pub use spread::{Common, Odd};
 
 /// What is measured of a window. The first four are those of the simple detector that teams write themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +88,9 @@ pub struct Sample {
     pub level: Level,
     /// The masked line.
     pub line: String,
+    /// Its variable parts, from and to which byte, in order; known of the lines of anomalies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<(u32, u32)>,
 }
 
 /// A closed window of one group.
@@ -128,8 +136,11 @@ pub struct FeatureEvidence {
     pub seen: f64,
     /// Lower and upper end of what is expected from the group's past.
     pub expected: (f64, f64),
-    /// Share of the score, 0 to 1; the shares of all features sum to 1.
+    /// Share of the score, 0 to 1; the shares of all features and patterns sum to 1.
     pub share: f64,
+    /// The part of the share that the forest has in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forest: f64,
     /// Windows in a row that it was seen over, this one the last: 1 for this window alone.
     #[serde(default = "one")]
     pub windows: u32,
@@ -140,6 +151,20 @@ pub struct FeatureEvidence {
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// When a line like this one was seen in its group before the window; both `None`: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The first time, to the millisecond.
+    pub first: Option<Nanos>,
+    /// The last time; `None` also where only the first is known.
+    pub last: Option<Nanos>,
 }
 
 /// What is wrong with the lines themselves, rather than with their number.
@@ -176,6 +201,9 @@ pub struct PatternEvidence {
     /// The line, masked, as it was first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// When it was seen before; `None` where there is no line, or it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
     /// The line before it, where the order is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -197,6 +225,25 @@ pub struct PatternEvidence {
     pub share: f64,
 }
 
+impl PatternEvidence {
+    /// One of this kind that was seen once and not expected.
+    pub(crate) fn of(kind: PatternKind) -> Self {
+        Self {
+            kind,
+            line: None,
+            before: None,
+            after: None,
+            key: None,
+            seen: 1.0,
+            of: 1.0,
+            expected: 0.0,
+            seconds: None,
+            windows: 1,
+            share: 0.0,
+        }
+    }
+}
+
 /// What speaks for an anomaly, complete enough to explain it without asking Loki.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -207,6 +254,12 @@ pub struct Evidence {
     pub patterns: Vec<PatternEvidence>,
     /// Up to five masked lines.
     pub samples: Vec<Sample>,
+    /// Labels that the lines that it is about have in common and others have not, the most telling first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub common: Vec<Common>,
+    /// What the strongest finding had to pass, in the order of passing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
     /// How much of the window was seen.
     pub coverage: Coverage,
     /// The LogQL query that shows the lines.

@@ -2,7 +2,10 @@
 
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known, Level};
-use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, Sample};
+use crate::detect::{
+    Anomaly, Before, Check, Common, Evidence, Feature, FeatureEvidence, Gate, Group, Odd, PatternEvidence, PatternKind,
+    Sample,
+};
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
@@ -11,7 +14,7 @@ use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
 pub(crate) const START: Nanos = 1_795_212_000 * SECOND;
 
 fn sample(seconds: i64, level: Level, line: &str) -> Sample {
-    Sample { ts: START + seconds * SECOND, level, line: line.to_owned() }
+    Sample { ts: START + seconds * SECOND, level, line: line.to_owned(), variables: Vec::new() }
 }
 
 fn worst(group: Group) -> Anomaly {
@@ -20,6 +23,7 @@ fn worst(group: Group) -> Anomaly {
         seen,
         expected,
         share,
+        forest: 0.0,
         windows: 1,
         presence: false,
     };
@@ -44,9 +48,21 @@ fn worst(group: Group) -> Anomaly {
                     Level::Error,
                     "java.net.SocketTimeoutException: Read timed out\n\tat Pay.call(Pay.java:42)",
                 ),
-                sample(150, Level::Warn, "level=warn msg=\"retrying\" attempt=3"),
+                Sample {
+                    variables: vec![(34, 35)],
+                    ..sample(150, Level::Warn, "level=warn msg=\"retrying\" attempt=3")
+                },
                 sample(151, Level::Warn, "level=warn msg=\"retrying\" attempt=4"),
             ],
+            common: vec![Common {
+                label: "pod".to_owned(),
+                value: "cart-7".to_owned(),
+                odd: Odd::Errors,
+                seen: 48,
+                of: 48,
+                others: 0.12,
+            }],
+            gates: vec![Gate::least(Check::Windows, 1_440.0, 60.0), Gate::least(Check::Budget, 13.6, 6.19)],
             coverage: Coverage { known: Known::Audited, seen: 1_204, missing: 0 },
             query: "{service_name=\"cart\"}".to_owned(),
         },
@@ -78,6 +94,38 @@ pub(crate) fn opened() -> Transition {
         detail: None,
     };
     Transition { kind: TransitionKind::Opened, number: 1, at: START + 3 * MINUTE, incident }
+}
+
+/// An incident about lines rather than their number, just opened.
+pub(crate) fn patterns() -> Transition {
+    let mut transition = opened();
+    "cart: a step is missing".clone_into(&mut transition.incident.title);
+    let before = Before { first: Some(START - 90 * MINUTE), last: Some(START - MINUTE) };
+    let pattern = |kind, line: &str, before, share| PatternEvidence {
+        line: Some(line.to_owned()),
+        key: Some("trace_id".to_owned()),
+        before,
+        share,
+        ..PatternEvidence::of(kind)
+    };
+    if let Some(worst) = &mut transition.incident.worst {
+        let evidence = &mut worst.evidence;
+        evidence.features.truncate(1);
+        evidence.features[0].share = 0.004;
+        evidence.patterns = vec![
+            PatternEvidence {
+                seen: 14.0,
+                of: 15.0,
+                expected: 0.12,
+                windows: 3,
+                ..pattern(PatternKind::Missing, "order <*> stored", Some(before), 0.596)
+            },
+            pattern(PatternKind::New, "stock of <*> is negative", Some(Before::default()), 0.4),
+        ];
+        evidence.gates.insert(1, Gate::least(Check::Requests, 1_240.0, 20.0));
+        evidence.gates.insert(2, Gate::below(Check::Unusual, 0.0008, 0.15));
+    }
+    transition
 }
 
 /// The same, half an hour later.

@@ -56,6 +56,7 @@ fn evidence() -> FeatureEvidence {
         seen: 4.0,
         expected: (0.0, 1.5),
         share: 0.5,
+        forest: 0.0,
         windows: 1,
         presence: false,
     }

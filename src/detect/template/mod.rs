@@ -303,6 +303,18 @@ impl Miner {
         self.variables_with(headers, line)
     }
 
+    /// Where the variable parts of a line of any stream stand, in bytes, in order. Its header is taken to be the longest that
+    /// fits, of those learnt last. Slow: for explanations.
+    #[must_use]
+    pub fn marks(&self, line: &str) -> Vec<std::ops::Range<usize>> {
+        let mut wrap = wrapper::Wrap::default();
+        let bare = wrapper::strip(line.as_bytes(), &mut wrap);
+        let fitting = self.recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(bare).fits);
+        let headers = fitting.max_by_key(|headers| headers.columns()).unwrap_or(&self.common.headers);
+        let parts = self.variables_with(headers, line).into_iter();
+        parts.filter_map(|part| part.range).filter(|part| line.get(part.clone()).is_some()).collect()
+    }
+
     /// The kinds of the variable parts of a template's lines, in order, by its example.
     #[must_use]
     pub fn kinds(&self, id: TemplateId) -> Vec<ValueKind> {
