@@ -145,8 +145,10 @@ pub fn gate(one: &Gate) -> String {
         Check::Apart if one.passed => "not explained by its requests".to_owned(),
         Check::Apart => "its lines are parts of requests, which are judged by themselves".to_owned(),
         Check::Budget => format!("by chance once in {} looks ({} needed)", odds(one.reached), odds(one.needed)),
+        // What is needed is the same as for the first look.
+        Check::SecondLook if one.passed => format!("beside how the past scatters once in {}", odds(one.reached)),
         Check::SecondLook => {
-            format!("by how the past scatters once in {} ({} needed)", odds(one.reached), odds(one.needed))
+            format!("beside how the past scatters once in {} ({} needed)", odds(one.reached), odds(one.needed))
         }
     }
 }
@@ -390,7 +392,8 @@ mod tests {
             (Gate::least(Check::Excess, 1234.0, 2.0), "over 1,000 times what is expected (2 needed)"),
             (Gate::least(Check::Budget, 15.4, 10.268), "by chance once in 4,900,000 looks (29,000 needed)"),
             (Gate::least(Check::Budget, 500.0, 0.0), "by chance once in more than a billion looks (1 needed)"),
-            (Gate::least(Check::SecondLook, 3.0, 10.268), "by how the past scatters once in 20 (29,000 needed)"),
+            (Gate::least(Check::SecondLook, 3.0, 10.268), "beside how the past scatters once in 20 (29,000 needed)"),
+            (Gate::least(Check::SecondLook, 13.0, 10.268), "beside how the past scatters once in 440,000"),
             (Gate::plain(Check::Level, false), "not a warning or worse"),
             (Gate::plain(Check::Shape, false), "nothing has changed but how lines look"),
         ] {

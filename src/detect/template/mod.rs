@@ -311,8 +311,18 @@ impl Miner {
         let bare = wrapper::strip(line.as_bytes(), &mut wrap);
         let fitting = self.recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(bare).fits);
         let headers = fitting.max_by_key(|headers| headers.columns()).unwrap_or(&self.common.headers);
-        let parts = self.variables_with(headers, line).into_iter();
-        parts.filter_map(|part| part.range).filter(|part| line.get(part.clone()).is_some()).collect()
+        let mut reader = Reader::default();
+        let message = reader.whole(line.as_bytes(), headers).text;
+        // A message that had to be unescaped is nowhere in the line: all of it is read for itself.
+        let start = (message.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
+        let inside = start..start.saturating_add(message.len());
+        let inside = if line.get(inside.clone()).is_some() { inside } else { 0..0 };
+        let known = self.variables_with(headers, line).into_iter().filter_map(|part| part.range);
+        let rest = value::loose(line).filter(|part| part.end <= inside.start || part.start >= inside.end);
+        let mut parts: Vec<std::ops::Range<usize>> = known.chain(rest).collect();
+        parts.retain(|part| line.get(part.clone()).is_some());
+        parts.sort_by_key(|part| part.start);
+        parts
     }
 
     /// The kinds of the variable parts of a template's lines, in order, by its example.
