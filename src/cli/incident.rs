@@ -139,9 +139,13 @@ fn json(incident: &Incident, detail: Option<&IncidentDetail>) -> String {
         url: Option<&'a str>,
         error: Option<&'a str>,
     }
+    let mut told = incident.clone();
+    if let Some(worst) = &mut told.worst {
+        worst.evidence = render::weighty(&worst.evidence);
+    }
     let line = Line {
         r#type: "incident",
-        incident,
+        incident: &told,
         transitions: detail.map(|detail| {
             let all = detail.transitions.iter();
             all.map(|told| Told { number: told.number, kind: told.kind, at: told.at, title: &told.incident.title })

@@ -429,4 +429,18 @@ mod tests {
         let shares = [("requests", 0.625), ("counts", 0.125), ("forest", 0.125), ("new lines", 0.125)];
         assert_eq!(detectors(&all), shares);
     }
+
+    #[test]
+    fn evidence_of_earlier_versions_is_read() {
+        let old = r#"{"features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.6}],
+            "patterns":[{"kind":"missing","line":"order <*>","seen":3.0,"of":4.0,"expected":0.1,"windows":3,"share":0.4}],
+            "samples":[{"ts":1,"level":"error","line":"order 17"}],
+            "coverage":{"known":"paged","seen":4,"missing":0},"query":"{}"}"#;
+        let evidence: Evidence = serde_json::from_str(old).unwrap();
+        assert_eq!((evidence.features[0].forest, evidence.patterns[0].before), (0.0, None));
+        assert!(evidence.gates.is_empty() && evidence.common.is_empty());
+        assert_eq!(marked(&evidence.samples[0]), "order 17");
+        let text = serde_json::to_string(&evidence).unwrap();
+        assert!(!text.contains("variables") && !text.contains("gates"), "{text}");
+    }
 }

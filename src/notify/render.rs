@@ -249,10 +249,20 @@ pub fn severity(severity: Severity) -> &'static str {
 /// A share below this is shown as `0 %` and says nothing.
 const LEAST_SHARE: f64 = 0.005;
 
-/// Whether a share is worth showing.
-#[must_use]
-pub fn shows(share: f64) -> bool {
+fn shows(share: f64) -> bool {
     share >= LEAST_SHARE
+}
+
+/// Leaves out what weighs nothing; when nothing weighs anything, the first stays.
+#[must_use]
+pub fn weighty(evidence: &Evidence) -> Evidence {
+    let mut told = evidence.clone();
+    told.features.retain(|one| shows(one.share));
+    told.patterns.retain(|one| shows(one.share));
+    if told.features.is_empty() && told.patterns.is_empty() {
+        told.features.extend(evidence.features.first().cloned());
+    }
+    told
 }
 
 /// The reasons that weigh anything, by falling share; when none does, the first. `moment` writes a time.

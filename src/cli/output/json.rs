@@ -11,7 +11,7 @@ use crate::detect::{Anomaly, Common, Evidence, FeatureEvidence, Gate, NearMiss, 
 use crate::detect::{calibrate, explain};
 use crate::incident::{Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::shows;
+use crate::notify::render::weighty;
 use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
 
 /// A window that is not normal.
@@ -53,9 +53,9 @@ struct Place<'a> {
 struct Why<'a> {
     /// Shares of the detectors.
     detectors: Map<String, Value>,
-    features: Vec<&'a FeatureEvidence>,
+    features: Vec<FeatureEvidence>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    patterns: Vec<&'a PatternEvidence>,
+    patterns: Vec<PatternEvidence>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     common: &'a [Common],
     gates: &'a [Gate],
@@ -91,11 +91,7 @@ impl<'a> Place<'a> {
 impl<'a> Why<'a> {
     fn new(evidence: &'a Evidence) -> Self {
         let shares = explain::detectors(evidence);
-        let mut features: Vec<&FeatureEvidence> = evidence.features.iter().filter(|one| shows(one.share)).collect();
-        let patterns: Vec<&PatternEvidence> = evidence.patterns.iter().filter(|one| shows(one.share)).collect();
-        if features.is_empty() && patterns.is_empty() {
-            features.extend(evidence.features.first());
-        }
+        let Evidence { features, patterns, .. } = weighty(evidence);
         Self {
             detectors: shares.into_iter().map(|(name, share)| (name.replace(' ', "_"), share.into())).collect(),
             features,
