@@ -333,7 +333,7 @@ mod tests {
              watch  shop
             labels  cluster=eu-1
              ended  quiet for 5 minutes
-               why  errors 48, expected 0 to 3 (71 %)
+               why  errors 48, expected 0 to 3; most of them "payment gateway timeout", never seen before (71 %)
                     different messages 131, expected 20 to 42.5 (19 %)
                     rate 20.1 lines/s, expected 4 to 9.25 (8 %)
                     line length 214 bytes, expected 80 to 220 (2 %)

@@ -45,6 +45,8 @@ pub struct Burst {
     pub windows: usize,
     /// How surprising, in nats, by its own past.
     pub surprise: f64,
+    /// Variance over mean of its lines.
+    pub fano: f64,
 }
 
 /// The bursts of a watch.
@@ -174,13 +176,14 @@ impl Bursts {
             }
             let expected = often * size * (at + 1) as f64;
             let more = seen >= TWICE * expected && seen >= LEAST_LINES;
-            let surprise = if more { -upper_tail(seen, expected, 2.0 * size - 1.0) } else { 0.0 };
+            let fano = 2.0 * size - 1.0;
+            let surprise = if more { -upper_tail(seen, expected, fano) } else { 0.0 };
             // It has to go on: what is over was told when it was there. And a long time only says something of what is rare:
             // over half an hour, what comes all the time follows the traffic.
             let rare = at + 1 < RECENT || expected < 1.0;
             let goes_on = rare && (at == 0 || before >= 0.1 * seen);
             if goes_on && best.as_ref().is_none_or(|best| surprise > best.surprise) {
-                best = Some(Burst { unit, seen, expected, windows: at + 1, surprise });
+                best = Some(Burst { unit, seen, expected, windows: at + 1, surprise, fano });
             }
             before = seen;
         }

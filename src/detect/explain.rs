@@ -3,7 +3,10 @@
 //! What comes in: findings with their shares, and what they had to pass. What goes out: plain English, the same for all
 //! outputs. What never happens here: markup, or escaping; lines and labels in it are as hostile as they came.
 
-use super::{Check, Common, Evidence, Feature, FeatureEvidence, Gate, Odd, PatternEvidence, PatternKind, Sample};
+use super::{
+    Before, Check, Common, Evidence, Feature, FeatureEvidence, Frequent, Gate, Odd, PatternEvidence, PatternKind,
+    Sample,
+};
 use crate::time::Nanos;
 
 /// What is wrong, with numbers: `errors 48, expected 0 to 3; rate 3.1 lines/s, expected 11 to 19`. Only features outside
@@ -46,7 +49,9 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
 pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<String>) {
     let key = one.key.as_deref().map(|key| format!(" ({key})")).unwrap_or_default();
     let of = format!("in {} of {} requests{key}", number(one.seen), number(one.of));
-    let expected = number(one.expected);
+    let most = one.most.filter(|most| *most > one.expected);
+    let most = most.map(|most| format!(" (up to {})", number(most))).unwrap_or_default();
+    let expected = format!("{}{most}", number(one.expected));
     let line = one.line.as_deref().map(|line| format!("\"{line}\""));
     match (one.kind, &one.after) {
         (PatternKind::New, _) => ("new problem", "1".to_owned(), "0".to_owned(), line),
@@ -74,12 +79,29 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
 /// When the line of a pattern was seen before its window, in words; `None` where nothing is known. `moment` writes a time.
 #[must_use]
 pub fn before(one: &PatternEvidence, moment: impl Fn(Nanos) -> String) -> Option<String> {
-    let before = one.before?;
-    Some(match (before.first, before.last) {
+    one.before.map(|before| times(before, moment))
+}
+
+fn times(before: Before, moment: impl Fn(Nanos) -> String) -> String {
+    match (before.first, before.last) {
         (None, _) => "never seen before".to_owned(),
         (Some(first), None) => format!("first seen {}", moment(first)),
         (Some(first), Some(last)) => format!("first seen {}, last before this {}", moment(first), moment(last)),
-    })
+    }
+}
+
+/// Which line is the most frequent among errors or warnings: `most of them "db refused", never seen before`. As hostile
+/// as it came.
+#[must_use]
+pub fn frequent(one: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Option<String> {
+    let Frequent { line, part, before } = one.frequent.as_ref()?;
+    let before = before.map(|before| format!(", {}", times(before, moment))).unwrap_or_default();
+    let most = match *part {
+        part if part >= 1.0 => "all of them",
+        part if part >= 0.5 => "most of them",
+        _ => "most frequent",
+    };
+    Some(format!("{most} \"{line}\"{before}"))
 }
 
 /// The additive shares of all detectors in a score, the greatest first; they sum to 1.
@@ -269,10 +291,18 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Before;
 
     fn evidence(feature: Feature, seen: f64, expected: (f64, f64)) -> FeatureEvidence {
-        FeatureEvidence { feature, seen, expected, share: 0.5, forest: 0.0, windows: 1, presence: false }
+        FeatureEvidence {
+            feature,
+            seen,
+            expected,
+            share: 0.5,
+            forest: 0.0,
+            frequent: None,
+            windows: 1,
+            presence: false,
+        }
     }
 
     #[test]
@@ -317,6 +347,7 @@ mod tests {
                 seen: 14.0,
                 of: 15.0,
                 expected: 0.12,
+                most: Some(2.0),
                 seconds: Some(0.7),
                 windows: 3,
                 share: 1.0,
@@ -325,7 +356,7 @@ mod tests {
             let title = headline(&Evidence { patterns: vec![one], ..Evidence::default() });
             format!("{title} | {what} {seen}, expected {expected}: {}", line.unwrap_or_default())
         };
-        let of = "in 14 of 15 requests (trace_id), expected 0.1";
+        let of = "in 14 of 15 requests (trace_id), expected 0.1 (up to 2)";
         for (kind, after, text) in [
             (PatternKind::Missing, None, format!("a step is missing | step missing {of}: \"order <*> stored\"")),
             (
@@ -346,7 +377,7 @@ mod tests {
             (
                 PatternKind::Burst,
                 None,
-                "a problem comes in a burst | problem 14 times in 3 windows, expected 0.1: \"order <*> stored\""
+                "a problem comes in a burst | problem 14 times in 3 windows, expected 0.1 (up to 2): \"order <*> stored\""
                     .to_owned(),
             ),
         ] {
@@ -369,6 +400,23 @@ mod tests {
         ] {
             assert_eq!(told(seen.map(|(first, last)| Before { first, last })), text);
         }
+    }
+
+    #[test]
+    fn the_most_frequent_line_is_named() {
+        let told = |part, before| {
+            let frequent = Some(Frequent { line: "db refused".to_owned(), part, before });
+            let one = FeatureEvidence { frequent, ..evidence(Feature::ErrorCount, 48.0, (0.0, 3.0)) };
+            frequent_of(&one)
+        };
+        assert_eq!(told(1.0, Some(Before::default())), "all of them \"db refused\", never seen before");
+        assert_eq!(told(0.6, None), "most of them \"db refused\"");
+        assert_eq!(told(0.2, None), "most frequent \"db refused\"");
+        assert_eq!(frequent_of(&evidence(Feature::Rate, 1.0, (0.0, 0.0))), "");
+    }
+
+    fn frequent_of(one: &FeatureEvidence) -> String {
+        frequent(one, |at| format!("at {at}")).unwrap_or_default()
     }
 
     #[test]

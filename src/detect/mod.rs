@@ -141,6 +141,9 @@ pub struct FeatureEvidence {
     /// The part of the share that the forest has in it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub forest: f64,
+    /// Of errors and warnings: the line that comes most often among them in this window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequent: Option<Frequent>,
     /// Windows in a row that it was seen over, this one the last: 1 for this window alone.
     #[serde(default = "one")]
     pub windows: u32,
@@ -165,6 +168,18 @@ pub struct Before {
     pub first: Option<Nanos>,
     /// The last time; `None` also where only the first is known.
     pub last: Option<Nanos>,
+}
+
+/// A line that comes often among others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frequent {
+    /// The line, masked, `<*>` for its variable parts.
+    pub line: String,
+    /// Its share of them, 0 to 1.
+    pub part: f64,
+    /// When it was seen before; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
 }
 
 /// What is wrong with the lines themselves, rather than with their number.
@@ -216,6 +231,9 @@ pub struct PatternEvidence {
     pub of: f64,
     /// How many of them were expected to be so.
     pub expected: f64,
+    /// Up to so many are ordinary: all but one in a hundred windows have no more. `None` where there is no such law.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
     /// Longer than so many seconds, where they are slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -237,6 +255,7 @@ impl PatternEvidence {
             seen: 1.0,
             of: 1.0,
             expected: 0.0,
+            most: None,
             seconds: None,
             windows: 1,
             share: 0.0,

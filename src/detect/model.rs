@@ -131,7 +131,16 @@ impl Model {
                     return Some(FeatureEvidence { share, forest, ..told(finding) });
                 }
                 let (seen, expected) = (row.get(*feature)?, expectation.range(*feature, row, recent.clone())?);
-                Some(FeatureEvidence { feature: *feature, seen, expected, share, forest, windows: 1, presence: false })
+                Some(FeatureEvidence {
+                    feature: *feature,
+                    seen,
+                    expected,
+                    share,
+                    forest,
+                    frequent: None,
+                    windows: 1,
+                    presence: false,
+                })
             })
             .collect();
         // Of those that are named: a feature that the window has not, such as the length of no line, is not.
@@ -302,6 +311,7 @@ fn told(finding: &Finding) -> FeatureEvidence {
         expected: finding.expected,
         share: 0.0,
         forest: 0.0,
+        frequent: None,
         windows: u32::try_from(finding.span).unwrap_or(1),
         presence: finding.presence,
     }

@@ -16,10 +16,11 @@ use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::seen::{Samples, Seen};
 use super::spread::{Origin, Spread};
+use super::tail::ordinary;
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::tally::{Unit, span_end};
 use super::trace::{Deviation, Kind, Trace};
-use super::{Before, Check, Common, Gate, Level, Odd, PatternEvidence, PatternKind, Sample};
+use super::{Before, Check, Common, Frequent, Gate, Level, Odd, PatternEvidence, PatternKind, Sample};
 use crate::collect::{Entry, Stream};
 use crate::time::{MINUTE, Nanos};
 
@@ -188,9 +189,6 @@ impl Patterns {
         }
         let unit = self.unit(group, mined.template, level);
         self.samples.keep(&mut self.state.seen, unit, entry, level);
-        if level >= Level::Warn {
-            self.spread.add_problem(place.origin, unit);
-        }
         let in_session = self.state.trace.add(entry.ts, (group, unit), entry.line);
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
@@ -201,6 +199,7 @@ impl Patterns {
         }
         if level >= Level::Warn {
             self.state.bursts.add(unit);
+            self.spread.add_problem(place.origin, unit);
         }
         (mined.template, level)
     }
@@ -377,6 +376,7 @@ impl Patterns {
             seen: one.seen,
             of: one.sessions,
             expected: one.expected,
+            most: Some(ordinary(one.expected, one.fano)),
             seconds: one.limit.map(span_end),
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             ..self.evidence(kind, unit, end)
@@ -420,6 +420,17 @@ impl Patterns {
     #[must_use]
     pub fn common(&self, group: GroupNumber, odd: Odd) -> Vec<Common> {
         self.spread.of_level(group.0, odd)
+    }
+
+    /// The line that comes most often among the errors or the warnings of a group in the window that has ended at `end`.
+    #[must_use]
+    pub fn frequent(&self, group: GroupNumber, odd: Odd, end: Nanos) -> Option<Frequent> {
+        let is_odd = |unit: Unit| {
+            let known = self.state.units.get(unit as usize).filter(|known| known.group == group.0);
+            known.is_some_and(|known| (known.level >= Level::Error) == (odd == Odd::Errors))
+        };
+        let (unit, part) = self.spread.most_frequent(is_odd)?;
+        Some(Frequent { line: self.text(unit)?, part, before: self.before(unit, end - self.window) })
     }
 
     /// Marks the variable parts of lines.
@@ -493,6 +504,7 @@ impl Patterns {
             seen: one.seen,
             of: one.seen,
             expected: one.expected,
+            most: Some(ordinary(one.expected, one.fano)),
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             ..self.evidence(PatternKind::Burst, one.unit, end)
         };

@@ -158,6 +158,17 @@ impl Spread {
         }
     }
 
+    /// The unit with most problems of those that are asked for, and its share of them.
+    pub(super) fn most_frequent(&self, is_odd: impl Fn(Unit) -> bool) -> Option<(Unit, f64)> {
+        let mut counts: BTreeMap<Unit, u32> = BTreeMap::new();
+        let units = self.closed.units.iter().filter(|((unit, _), _)| is_odd(*unit));
+        units.for_each(|((unit, _), count)| *counts.entry(*unit).or_default() += count);
+        let all: u32 = counts.values().sum();
+        // Of equals the first that was known.
+        let (unit, most) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
+        Some((unit, f64::from(most) / f64::from(all.max(1))))
+    }
+
     fn common(&self, group: u32, odd: Odd, count: impl Fn(u32, &[u32; 3]) -> u32) -> Vec<Common> {
         let (mut of, mut others) = (0, 0);
         let mut pairs: BTreeMap<(&str, &str), (u32, u32)> = BTreeMap::new();

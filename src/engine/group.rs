@@ -297,7 +297,10 @@ impl GroupState {
     }
 
     fn anomaly(&self, window: &Window, judgement: &Judgement, about: &About, with: With<'_>) -> Option<Anomaly> {
-        let features = judgement.anomalous.clone()?;
+        let mut features = judgement.anomalous.clone()?;
+        if !window.late && self.lines.is_none() {
+            self.name_lines(&mut features, window, with.patterns);
+        }
         let (score, threshold) = (judgement.score.unwrap_or_default(), judgement.threshold.unwrap_or_default());
         let found =
             strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
@@ -327,6 +330,18 @@ impl GroupState {
                 query: narrow(&with.options.query, &self.group.labels),
             },
         })
+    }
+
+    /// Says which errors and warnings most of them are, where there are more than expected.
+    fn name_lines(&self, features: &mut [FeatureEvidence], window: &Window, patterns: &Patterns) {
+        for one in features.iter_mut().filter(|one| one.share > 0.0 && one.seen > one.expected.1) {
+            let odd = match one.feature {
+                Feature::ErrorCount => Odd::Errors,
+                Feature::WarnCount => Odd::Warnings,
+                _ => continue,
+            };
+            one.frequent = patterns.frequent(self.number, odd, window.range.end);
+        }
     }
 
     /// What the lines of the strongest evidence that has lines have in common.
@@ -372,7 +387,10 @@ impl GroupState {
             (scores, evidence)
         });
         let of_feature = self.model.nearest(window, about.in_sessions).map(|(feature, scores, gates)| {
-            let (features, gates) = (vec![feature], self.gates(gates));
+            let (mut features, gates) = (vec![feature], self.gates(gates));
+            if self.lines.is_none() {
+                self.name_lines(&mut features, window, with.patterns);
+            }
             (scores, Evidence { features, gates, samples: window.samples.clone(), ..Evidence::default() })
         });
         let near = |((surprise, needed), _): &((f64, f64), Evidence)| surprise / needed.max(1.0);

@@ -3,8 +3,8 @@
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known, Level};
 use crate::detect::{
-    Anomaly, Before, Check, Common, Evidence, Feature, FeatureEvidence, Gate, Group, Odd, PatternEvidence, PatternKind,
-    Sample,
+    Anomaly, Before, Check, Common, Evidence, Feature, FeatureEvidence, Frequent, Gate, Group, Odd, PatternEvidence,
+    PatternKind, Sample,
 };
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
@@ -24,6 +24,7 @@ fn worst(group: Group) -> Anomaly {
         expected,
         share,
         forest: 0.0,
+        frequent: None,
         windows: 1,
         presence: false,
     };
@@ -36,7 +37,14 @@ fn worst(group: Group) -> Anomaly {
         evidence: Evidence {
             patterns: Vec::new(),
             features: vec![
-                feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71),
+                FeatureEvidence {
+                    frequent: Some(Frequent {
+                        line: "payment gateway timeout".to_owned(),
+                        part: 0.8,
+                        before: Some(Before::default()),
+                    }),
+                    ..feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71)
+                },
                 feature(Feature::UniqueMessages, 131.0, (20.0, 42.5), 0.19),
                 feature(Feature::Rate, 20.066, (4.0, 9.25), 0.08),
                 feature(Feature::LineLength, 214.4, (80.0, 220.0), 0.02),
@@ -112,11 +120,13 @@ pub(crate) fn patterns() -> Transition {
         let evidence = &mut worst.evidence;
         evidence.features.truncate(1);
         evidence.features[0].share = 0.004;
+        evidence.common[0].odd = Odd::Pattern;
         evidence.patterns = vec![
             PatternEvidence {
                 seen: 14.0,
                 of: 15.0,
                 expected: 0.12,
+                most: Some(2.0),
                 windows: 3,
                 ..pattern(PatternKind::Missing, "order <*> stored", Some(before), 0.596)
             },
@@ -194,6 +204,8 @@ pub(crate) fn hostile(text: &str) -> Transition {
     if let Some(worst) = &mut incident.worst {
         worst.group = incident.group.clone();
         worst.evidence.query = incident.group.labels.to_string();
+        worst.evidence.common[0].value = text.to_owned();
+        worst.evidence.features[0].frequent = Some(Frequent { line: text.to_owned(), part: 1.0, before: None });
         worst.evidence.samples = vec![sample(121, Level::Error, text), sample(122, Level::Error, text)];
     }
     transition

@@ -78,7 +78,7 @@ pub struct Reason {
     pub share: String,
     /// The lines that it is about, masked, not escaped.
     pub line: Option<String>,
-    /// When such a line was seen before: `never seen before`.
+    /// When such a line was seen before, `never seen before`; of counts, which line most of them are. Not escaped.
     pub before: Option<String>,
 }
 
@@ -269,7 +269,7 @@ pub fn weighty(evidence: &Evidence) -> Evidence {
 #[must_use]
 pub fn reasons(evidence: &Evidence, moment: impl Fn(Nanos) -> String) -> Vec<Reason> {
     let patterns = evidence.patterns.iter().map(|one| (one.share, pattern(one, &moment)));
-    let features = evidence.features.iter().map(|one| (one.share, reason(one)));
+    let features = evidence.features.iter().map(|one| (one.share, reason(one, &moment)));
     let mut all: Vec<(f64, Reason)> = patterns.chain(features).collect();
     all.sort_by(|one, two| two.0.total_cmp(&one.0));
     let told = all.iter().filter(|(share, _)| shows(*share)).count().max(1);
@@ -283,9 +283,9 @@ pub fn strongest(evidence: &Evidence) -> Option<Reason> {
     let pattern_first = evidence.patterns.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
     let feature_first = evidence.features.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
     match (pattern_first, feature_first) {
-        (Some(one), Some(two)) if two.share.total_cmp(&one.share).is_gt() => Some(reason(two)),
+        (Some(one), Some(two)) if two.share.total_cmp(&one.share).is_gt() => Some(reason(two, second)),
         (Some(one), _) => Some(pattern(one, second)),
-        (None, two) => two.map(reason),
+        (None, two) => two.map(|two| reason(two, second)),
     }
 }
 
@@ -304,9 +304,7 @@ fn pattern(evidence: &PatternEvidence, moment: impl Fn(Nanos) -> String) -> Reas
     Reason { what, seen, expected, outside: true, share: percent(evidence.share), line, before }
 }
 
-/// One reason, in words and numbers.
-#[must_use]
-pub fn reason(evidence: &FeatureEvidence) -> Reason {
+fn reason(evidence: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Reason {
     let (what, unit) = match evidence.feature {
         Feature::LineLength => ("line length", " bytes"),
         Feature::ErrorCount => ("errors", ""),
@@ -322,7 +320,7 @@ pub fn reason(evidence: &FeatureEvidence) -> Reason {
         outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
         share: percent(evidence.share),
         line: None,
-        before: None,
+        before: explain::frequent(evidence, moment),
     }
 }
 
@@ -493,6 +491,7 @@ mod tests {
             expected: (0.0, 3.0),
             share,
             forest: 0.0,
+            frequent: None,
             windows: 1,
             presence: false,
         };

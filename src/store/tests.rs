@@ -57,6 +57,7 @@ fn evidence() -> FeatureEvidence {
         expected: (0.0, 1.5),
         share: 0.5,
         forest: 0.0,
+        frequent: None,
         windows: 1,
         presence: false,
     }

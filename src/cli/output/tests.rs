@@ -36,6 +36,7 @@ fn anomaly() -> Anomaly {
                     windows: 1,
                     presence: false,
                     forest: 0.0,
+                    frequent: None,
                 },
                 FeatureEvidence {
                     feature: Feature::Rate,
@@ -45,6 +46,7 @@ fn anomaly() -> Anomaly {
                     windows: 1,
                     presence: false,
                     forest: 0.0,
+                    frequent: None,
                 },
             ],
             samples: vec![

@@ -81,6 +81,8 @@ pub struct Deviation {
     pub limit: Option<usize>,
     /// Earlier sessions of these types, and how many of them were so.
     pub past: (f64, f64),
+    /// Variance over mean of how many are so.
+    pub fano: f64,
 }
 
 impl Deviation {
@@ -268,7 +270,7 @@ impl Trace {
         let fano = 1.0 + sessions / (past + 1.0);
         let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
         let past = (past, size - 0.5);
-        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None, past }
+        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None, past, fano }
     }
 
     /// Whether sessions often have a line, but hardly ever begin with it.
@@ -326,7 +328,7 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     // A gamma law for the rate and a Poisson law for the count: negative binomial.
     let fano = 1.0 + spread / f64::max(expected, 1e-12);
     let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, past: known }
+    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, past: known, fano }
 }
 
 /// From which bucket on a count or a duration is a deviation.

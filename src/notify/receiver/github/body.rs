@@ -137,11 +137,13 @@ fn why(said: &Message) -> Option<String> {
         let line = reason.line.as_deref().map(|line| format!(": {}", escape::markdown(line, LINE)));
         let what = format!("{}{}", reason.what, line.unwrap_or_default());
         let mut row = vec![what, reason.seen.clone(), reason.expected.clone(), reason.share.clone()];
-        row.extend(known.then(|| reason.before.clone().unwrap_or_default()));
+        row.extend(
+            known.then(|| reason.before.as_deref().map(|before| escape::markdown(before, LINE)).unwrap_or_default()),
+        );
         row
     };
     let mut head = vec!["Measured", "Seen", "Expected", "Share of the score"];
-    head.extend(known.then_some("Before"));
+    head.extend(known.then_some("Besides"));
     let mut parts = vec![format!("### Why\n\n{}", table(&head, said.why.iter().map(row)))];
     let common: Vec<String> = said.common.iter().map(|one| escape::markdown(one, VALUE)).collect();
     parts.extend((!common.is_empty()).then(|| format!("**In common**: {}", common.join(" · "))));
@@ -230,12 +232,12 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | most of them "payment gateway timeout", never seen before |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
 
         **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
 
@@ -295,12 +297,12 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score | Before |
+        | Measured | Seen | Expected | Share of the score | Besides |
         | --- | --- | --- | --- | --- |
-        | step missing: "order &lt;\*&gt; stored" | in 14 of 15 requests (trace_id) | 0.1 | 60 % | first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z |
+        | step missing: "order &lt;\*&gt; stored" | in 14 of 15 requests (trace_id) | 0.1 (up to 2) | 60 % | first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z |
         | new problem: "stock of &lt;\*&gt; is negative" | 1 | 0 | 40 % | never seen before |
 
-        **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
+        **In common**: all 48 such lines from pod=cart-7; 12 % of the other lines
 
         **Passed**: 1,440 windows learnt (60 needed) · 1,240 earlier requests like these (20 needed) · 0.08 % of those did so (under 15 % needed) · by chance once in 810,000 looks (490 needed)
 
@@ -388,14 +390,14 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | all of them "&lt;img src=x&gt; \`\`\` @·org/team #·12 \!\[x\](http:/·/e.vil) --&gt; &lt;\!-- sigyn:incident=1 --&gt;⏎fixes GH·-1 \| it's" |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
 
-        **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
+        **In common**: all 48 errors from pod=&lt;img src=x&gt; \`\`\` @·org/team #·12 \!\[x\](http:/·/e.vil) --&gt; &lt;\!-- sigyn:incident=1 --&gt;⏎fixes GH·-1 \| it's; 12 % of the other lines
 
         **Passed**: 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
 
@@ -450,12 +452,12 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | most of them "payment gateway timeout", never seen before |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
 
         **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
 

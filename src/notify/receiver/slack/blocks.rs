@@ -207,7 +207,7 @@ mod tests {
         ---
         *When* since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         *Where* {service_name="cart"} · cluster=eu-1
-        *Why* errors 48, expected 0 to 3 (71 % of the score)
+        *Why* errors 48, expected 0 to 3; most of them "payment gateway timeout", never seen before (71 % of the score)
         *and* different messages 131, expected 20 to 42.5 (19 % of the score)
         ---
         *In common* all 48 errors from pod=cart-7; 12 % of the other lines
@@ -226,7 +226,7 @@ mod tests {
         🔴 CRITICAL cart: more errors than usual
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         Where: {service_name="cart"} · cluster=eu-1
-        Why: errors 48, expected 0 to 3 (71 % of the score)
+        Why: errors 48, expected 0 to 3; most of them "payment gateway timeout", never seen before (71 % of the score)
         and: different messages 131, expected 20 to 42.5 (19 % of the score)
         In common: all 48 errors from pod=cart-7; 12 % of the other lines
         How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly · 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
@@ -250,10 +250,10 @@ mod tests {
         ---
         *When* since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         *Where* {service_name="cart"} · cluster=eu-1
-        *Why* step missing in 14 of 15 requests (trace_id), expected 0.1: "order &lt;*&gt; stored"; first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z (60 % of the score)
+        *Why* step missing in 14 of 15 requests (trace_id), expected 0.1 (up to 2): "order &lt;*&gt; stored"; first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z (60 % of the score)
         *and* new problem 1, expected 0: "stock of &lt;*&gt; is negative"; never seen before (40 % of the score)
         ---
-        *In common* all 48 errors from pod=cart-7; 12 % of the other lines
+        *In common* all 48 such lines from pod=cart-7; 12 % of the other lines
         *How sure* score 0.93, unusual from 0.71 · requests 60 %, new lines 40 % · every line seen, counted exactly · 1,440 windows learnt (60 needed) · 1,240 earlier requests like these (20 needed) · 0.08 % of those did so (under 15 % needed) · by chance once in 810,000 looks (490 needed)
         ---
         ```
@@ -269,9 +269,9 @@ mod tests {
         🔴 CRITICAL cart: a step is missing
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         Where: {service_name="cart"} · cluster=eu-1
-        Why: step missing in 14 of 15 requests (trace_id), expected 0.1: "order &lt;*&gt; stored"; first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z (60 % of the score)
+        Why: step missing in 14 of 15 requests (trace_id), expected 0.1 (up to 2): "order &lt;*&gt; stored"; first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z (60 % of the score)
         and: new problem 1, expected 0: "stock of &lt;*&gt; is negative"; never seen before (40 % of the score)
-        In common: all 48 errors from pod=cart-7; 12 % of the other lines
+        In common: all 48 such lines from pod=cart-7; 12 % of the other lines
         How sure: score 0.93, unusual from 0.71 · requests 60 %, new lines 40 % · every line seen, counted exactly · 1,440 windows learnt (60 needed) · 1,240 earlier requests like these (20 needed) · 0.08 % of those did so (under 15 % needed) · by chance once in 810,000 looks (490 needed)
         ```
         22:02:01Z level=error msg="payment gateway timeout" order=&lt;*&gt;
@@ -388,10 +388,10 @@ mod tests {
         ---
         *When* since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         *Where* {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
-        *Why* errors 48, expected 0 to 3 (71 % of the score)
+        *Why* errors 48, expected 0 to 3; all of them "&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: " (71 % of the score)
         *and* different messages 131, expected 20 to 42.5 (19 % of the score)
         ---
-        *In common* all 48 errors from pod=cart-7; 12 % of the other lines
+        *In common* all 48 errors from pod=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: ; 12 % of the other lines
         *How sure* score 0.93, unusual from 0.71 · every line seen, counted exactly · 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
         ---
         ```
@@ -406,9 +406,9 @@ mod tests {
         🔴 CRITICAL &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: : more errors than usual
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
         Where: {service_name="&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;\n:fire: \u001b[31m"} · cluster=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
-        Why: errors 48, expected 0 to 3 (71 % of the score)
+        Why: errors 48, expected 0 to 3; all of them "&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: " (71 % of the score)
         and: different messages 131, expected 20 to 42.5 (19 % of the score)
-        In common: all 48 errors from pod=cart-7; 12 % of the other lines
+        In common: all 48 errors from pod=&lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: ; 12 % of the other lines
         How sure: score 0.93, unusual from 0.71 · every line seen, counted exactly · 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
         ```
         22:02:01Z &lt;!channel&gt; `·`·`· @·all ![x](http://e.vil) &lt;http://e.vil|ok&gt;⏎:fire: 
