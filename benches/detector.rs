@@ -5,7 +5,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use sigyn::collect::{Coverage, Entry, Level, Purpose};
+use sigyn::collect::{Coverage, Entry, Level, Purpose, Stream};
 use sigyn::detect::burst::Bursts;
 use sigyn::detect::config::{DetectConfig, WindowSpec};
 use sigyn::detect::detector::Dice;
@@ -214,7 +214,9 @@ fn session(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn patterns(bencher: Bencher<'_, '_>) {
     let mut patterns = Patterns::new(&DetectConfig::default(), WindowSpec::Time(Span::minutes(1)));
-    let places: Vec<_> = (0..4).map(|group| patterns.place(group, group)).collect();
+    let places: Vec<_> = (0..4u64)
+        .map(|group| patterns.place(group, &Stream::new([("pod", group.to_string())].into_iter().collect())))
+        .collect();
     let mut minute = 0;
     let mut run = |lines: &[(i64, u32, u32, String)]| {
         for (ts, group, _, line) in lines {

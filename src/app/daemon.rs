@@ -153,6 +153,7 @@ impl Daemon {
             judge_from: None,
             dry: self.dry.clone(),
             observer: None,
+            explain: false,
             board: board.clone(),
         };
         // The watches of the settings before are no more.

@@ -67,6 +67,8 @@ pub struct Options {
     pub dry: Option<Show>,
     /// Who looks on.
     pub observer: Option<Observer>,
+    /// Whether the observer wants to know what came near to being told.
+    pub explain: bool,
     /// Where health is shown.
     pub board: Board,
 }
@@ -270,6 +272,9 @@ async fn build_core(
         external_labels: settings.notify.external_labels.clone(),
         watches: watches.iter().map(|watch| watches::options(settings, watch)).collect(),
     });
+    if options.explain {
+        engine = engine.explaining();
+    }
     let mut ill = store.incidents(Some(State::Firing), MAX_OPEN, None).await?;
     ill.retain(|incident| incident.watch == "sigyn");
     engine.restore_internal(ill.clone());

@@ -139,9 +139,13 @@ fn json(incident: &Incident, detail: Option<&IncidentDetail>) -> String {
         url: Option<&'a str>,
         error: Option<&'a str>,
     }
+    let mut told = incident.clone();
+    if let Some(worst) = &mut told.worst {
+        worst.evidence = render::weighty(&worst.evidence);
+    }
     let line = Line {
         r#type: "incident",
-        incident,
+        incident: &told,
         transitions: detail.map(|detail| {
             let all = detail.transitions.iter();
             all.map(|told| Told { number: told.number, kind: told.kind, at: told.at, title: &told.incident.title })
@@ -329,14 +333,17 @@ mod tests {
              watch  shop
             labels  cluster=eu-1
              ended  quiet for 5 minutes
-               why  errors 48, expected 0 to 3 (71 %)
+               why  errors 48, expected 0 to 3; most of them "payment gateway timeout", never seen before (71 %)
                     different messages 131, expected 20 to 42.5 (19 %)
                     rate 20.1 lines/s, expected 4 to 9.25 (8 %)
                     line length 214 bytes, expected 80 to 220 (2 %)
+         in common  all 48 errors from pod=cart-7; 12 % of the other lines
+            passed  1,440 windows learnt (60 needed)
+                    by chance once in 810,000 looks (490 needed)
           how sure  score 0.93, unusual from 0.71 · every line seen, counted exactly
            samples  22:02:01Z  level=error msg="payment gateway timeout" order=<*>
                     22:02:02Z  java.net.SocketTimeoutException: Read timed out  at Pay.call(Pay.java:42)
-                    22:02:30Z  level=warn msg="retrying" attempt=3
+                    22:02:30Z  level=warn msg="retrying" attempt=‹3›
                     22:02:31Z  level=warn msg="retrying" attempt=4
              owner  team-shop
            runbook  https://wiki.example.com/cart?a=1&b=2

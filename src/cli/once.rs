@@ -34,6 +34,9 @@ pub struct Args {
     /// Do everything but send messages and remediate
     #[arg(long)]
     pub dry_run: bool,
+    /// Explain each anomaly, and show at the end what came nearest to being one and what held it back
+    #[arg(long)]
+    pub explain: bool,
     /// How far back to read where nothing is stored yet, such as 6h; else `collect.learn_lookback`
     #[arg(long, value_name = "DURATION")]
     pub lookback: Option<Span>,
@@ -55,6 +58,9 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     start_log(&settings.telemetry, "warn")?;
     args.output.apply(&mut settings);
     let printer: Shared = Arc::new(Mutex::new(Printer::stdout(args.output.output)));
+    if args.explain {
+        printer.lock().unwrap_or_else(PoisonError::into_inner).explain();
+    }
     let clock = Clock::real();
     let from = first_line(args, &mut settings, clock.now(), &printer).await?;
     let options = Options {
@@ -65,6 +71,7 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
         judge_from: Some(from),
         dry: args.dry_run.then(super::run::printed),
         observer: Some(observer(&printer)),
+        explain: args.explain,
         board: Board::default(),
     };
     let mut app = App::start(options, CancellationToken::new()).await?.context("stopped before it began")?;

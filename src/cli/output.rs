@@ -2,7 +2,10 @@
 //!
 //! What comes in: the engine's steps. What goes out: standard output, at once. What never happens here: a control
 //! character of a log line reaching a terminal; anything but results on standard output in the JSON form, where each
-//! line is one object, `"type"` first: `anomaly` and `incident` as they happen, one last `summary`.
+//! line is one object, `"type"` first: `anomaly` and `incident` as they happen, `near_miss` at the end where explanations
+//! are asked for, one last `summary`.
+
+mod json;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,14 +19,19 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Format;
-use crate::collect::{Coverage, Level};
-use crate::detect::{Anomaly, Evidence, FeatureEvidence, PatternEvidence, Sample};
+use crate::collect::Level;
+use crate::detect::explain;
+use crate::detect::gate::Nearest;
+use crate::detect::{Anomaly, Evidence, NearMiss, Sample};
 use crate::engine::Step;
-use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
-use crate::labels::{Fingerprint, Labels};
-use crate::notify::render::{count, duration, number, reasons, sparkline, strongest};
-use crate::time::{Nanos, SECOND, TimeRange, rfc3339};
+use crate::incident::{Incident, Severity, Transition, TransitionKind};
+use crate::labels::Labels;
+use crate::notify::render::{Reason, count, duration, explained, number, score, seen, sparkline, strongest};
+use crate::time::{Nanos, SECOND, rfc3339};
+use json::{AnomalyLine, IncidentLine, NearMissLine};
 
+/// Log lines that are shown of a near miss.
+const NEAR_SAMPLES: usize = 2;
 /// Bytes that most lines of JSON have room in.
 const LINE: usize = 4096;
 
@@ -33,6 +41,7 @@ pub struct Printer<W: Write> {
     format: Format,
     colour: bool,
     counted: bool,
+    nearest: Option<Nearest>,
     bar: Option<ProgressBar>,
     tally: Tally,
 }
@@ -64,12 +73,17 @@ impl Printer<io::Stdout> {
 impl<W: Write> Printer<W> {
     /// Shows on `out`; for tests and for streams of one's own.
     pub fn new(out: W, format: Format, colour: bool) -> Self {
-        Self { out, format, colour, counted: false, bar: None, tally: Tally::default() }
+        Self { out, format, colour, counted: false, nearest: None, bar: None, tally: Tally::default() }
     }
 
     /// From now on times are numbers of lines: the n-th line lies n seconds after 1970.
     pub fn count_lines(&mut self) {
         self.counted = true;
+    }
+
+    /// From now on each anomaly is explained, and what came nearest is shown at the end.
+    pub fn explain(&mut self) {
+        self.nearest = Some(Nearest::default());
     }
 
     /// Draws a progress bar on standard error, when that is a terminal, and keeps it out of the results' way.
@@ -104,6 +118,9 @@ impl<W: Write> Printer<W> {
     /// When the output could not be written.
     pub fn step(&mut self, step: &Step) -> io::Result<()> {
         self.tally.windows += step.windows.iter().filter(|row| row.revision == 0).count() as u64;
+        if let Some(nearest) = &mut self.nearest {
+            step.near_misses.iter().for_each(|miss| nearest.add(miss.clone()));
+        }
         let anomalies = step.anomalies.iter().map(|anomaly| (anomaly.range.end, Finding::Window(anomaly)));
         let changes = step.transitions.iter().map(|transition| (transition.at, Finding::Incident(transition)));
         let mut findings: Vec<(Nanos, Finding<'_>)> = anomalies.chain(changes).collect();
@@ -129,15 +146,57 @@ impl<W: Write> Printer<W> {
         match self.format {
             Format::Json => self.json(&AnomalyLine::new(anomaly, self.counted)),
             Format::Text => {
-                let text = format!(
+                let mut text = format!(
                     "{}  anomaly   {}  {}",
                     self.moment(anomaly.range.start),
                     clean(&place(&anomaly.group.labels)),
                     self.paint(clean(&why(&anomaly.evidence)), Style::new().dimmed()),
                 );
+                if self.nearest.is_some() {
+                    text += &self.reasons(&anomaly.evidence, usize::MAX);
+                    text += &self.details(anomaly);
+                    text += &self.samples(&anomaly.evidence);
+                }
                 self.put(&text)
             }
         }
+    }
+
+    /// What came nearest to being told.
+    fn show_nearest(&mut self) -> io::Result<()> {
+        let Some(nearest) = self.nearest.take() else { return Ok(()) };
+        if self.format == Format::Text {
+            let text = match nearest.all() {
+                [] => "nothing else came near to being told".to_owned(),
+                [_] => "nearest to being told, and not told:".to_owned(),
+                all => format!("nearest to being told, and not told, the same thing once ({}):", all.len()),
+            };
+            self.note(text)?;
+        }
+        nearest.all().iter().try_for_each(|miss| match self.format {
+            Format::Json => self.json(&NearMissLine::new(miss, self.counted)),
+            Format::Text => self.put(&self.near_miss(miss)),
+        })
+    }
+
+    fn near_miss(&self, miss: &NearMiss) -> String {
+        let evidence = &miss.evidence;
+        let mut text = format!(
+            "{}  near miss {}  {}",
+            self.moment(miss.range.start),
+            clean(&place(&miss.group.labels)),
+            clean(&self.whole_reason(evidence))
+        );
+        let held = miss.held().map(explain::gate).unwrap_or_default();
+        let passed: Vec<String> = evidence.gates.iter().filter(|gate| gate.passed).map(explain::gate).collect();
+        text += &self.under(&format!("held back: {held}"));
+        text += &self.under(&format!("passed: {}", passed.join(" · ")));
+        if miss.windows > 1 {
+            text += &self.under(&format!("the same came near in {}", count(miss.windows, "window")));
+        }
+        text += &evidence.common.iter().map(|one| self.under(&explain::common(one))).collect::<String>();
+        let few = evidence.samples.iter().take(NEAR_SAMPLES);
+        few.fold(text, |text, sample| text + &self.under_sample(sample))
     }
 
     /// An incident that opened, goes on, or is over.
@@ -182,6 +241,7 @@ impl<W: Write> Printer<W> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+        self.show_nearest()?;
         let Tally { windows, anomalies, incidents, .. } = self.tally;
         let used = meter.read();
         let summary = SummaryLine {
@@ -232,14 +292,51 @@ impl<W: Write> Printer<W> {
             text.push_str(&format!("\n{INDENT}{}", clean(detail)));
         }
         if let Some(worst) = &incident.worst {
-            for reason in reasons(&worst.evidence).iter().filter(|reason| reason.weighs()).take(3) {
-                text.push_str(&format!("\n{INDENT}{} ({})", clean(&reason.words()), reason.share));
+            text += &self.reasons(&worst.evidence, 3);
+            if *kind == TransitionKind::Opened {
+                text += &self.details(worst);
             }
-            for sample in &worst.evidence.samples {
-                text.push_str(&format!("\n{INDENT}{}", self.sample(sample)));
-            }
+            text += &self.samples(&worst.evidence);
         }
         text
+    }
+
+    /// The strongest reason with what was before.
+    fn whole_reason(&self, evidence: &Evidence) -> String {
+        let said = explained(evidence, |at| self.moment(at).trim_end().to_owned());
+        said.why.first().map(Reason::all_words).unwrap_or_default()
+    }
+
+    /// So many reasons, each on its line; without the little ones where there are few.
+    fn reasons(&self, evidence: &Evidence, most: usize) -> String {
+        let all = explained(evidence, |at| self.moment(at).trim_end().to_owned()).why;
+        let told = all.iter().filter(|reason| most == usize::MAX || reason.weighs()).take(most);
+        told.map(|reason| self.under(&format!("{} ({})", reason.all_words(), reason.share))).collect()
+    }
+
+    /// What else speaks for it: labels in common, what was passed, how sure it is, the query.
+    fn details(&self, anomaly: &Anomaly) -> String {
+        let said = explained(&anomaly.evidence, rfc3339);
+        let mut text: String = said.common.iter().map(|common| self.under(common)).collect();
+        if !said.gates.is_empty() {
+            text += &self.under(&format!("passed: {}", said.gates.join(" · ")));
+        }
+        let sure = [Some(score(anomaly)), said.detectors, Some(seen(anomaly))];
+        text += &self.under(&sure.into_iter().flatten().collect::<Vec<_>>().join(" · "));
+        text + &self.under(&anomaly.evidence.query)
+    }
+
+    fn samples(&self, evidence: &Evidence) -> String {
+        evidence.samples.iter().map(|sample| self.under_sample(sample)).collect()
+    }
+
+    fn under_sample(&self, sample: &Sample) -> String {
+        format!("\n{INDENT}{}", self.sample(sample))
+    }
+
+    /// A line of its own under the words.
+    fn under(&self, text: &str) -> String {
+        format!("\n{INDENT}{}", clean(text))
     }
 
     fn sample(&self, sample: &Sample) -> String {
@@ -248,7 +345,7 @@ impl<W: Write> Printer<W> {
             Level::Warn => Style::new().yellow(),
             _ => Style::new().dimmed(),
         };
-        format!("│ {}", self.paint(clean(&sample.line), style))
+        format!("│ {}", self.paint(clean(&explain::marked(sample)), style))
     }
 
     /// From the first sign to the last, in time or in lines.
@@ -343,122 +440,6 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         if bad(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     Cow::Owned(out)
-}
-
-#[derive(Serialize)]
-struct AnomalyLine<'a> {
-    r#type: &'static str,
-    start: String,
-    end: String,
-    start_ns: Nanos,
-    end_ns: Nanos,
-    /// First and last line, where lines are counted for want of time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    between: Option<(Nanos, Nanos)>,
-    group: &'a Labels,
-    fingerprint: Fingerprint,
-    lines: u64,
-    late: bool,
-    score: f64,
-    threshold: f64,
-    reason: String,
-    features: &'a [FeatureEvidence],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    patterns: &'a [PatternEvidence],
-    samples: &'a [Sample],
-    coverage: Coverage,
-    query: &'a str,
-}
-
-impl<'a> AnomalyLine<'a> {
-    fn new(anomaly: &'a Anomaly, counted: bool) -> Self {
-        let TimeRange { start, end } = anomaly.range;
-        Self {
-            r#type: "anomaly",
-            start: rfc3339(start),
-            end: rfc3339(end),
-            start_ns: start,
-            end_ns: end,
-            between: counted.then_some((start / SECOND, (end - 1) / SECOND)),
-            group: &anomaly.group.labels,
-            fingerprint: anomaly.group.fingerprint,
-            lines: anomaly.lines,
-            late: anomaly.late,
-            score: anomaly.score,
-            threshold: anomaly.threshold,
-            reason: why(&anomaly.evidence),
-            features: &anomaly.evidence.features,
-            patterns: &anomaly.evidence.patterns,
-            samples: &anomaly.evidence.samples,
-            coverage: anomaly.evidence.coverage,
-            query: &anomaly.evidence.query,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct IncidentLine<'a> {
-    r#type: &'static str,
-    transition: TransitionKind,
-    id: &'a str,
-    number: u64,
-    at: String,
-    at_ns: Nanos,
-    title: &'a str,
-    severity: Severity,
-    state: State,
-    watch: &'a str,
-    group: &'a Labels,
-    labels: &'a Labels,
-    started_at: String,
-    last_seen: String,
-    resolved_at: Option<String>,
-    started_at_ns: Nanos,
-    last_seen_ns: Nanos,
-    windows: u64,
-    lines: u64,
-    reason: Option<String>,
-    features: &'a [FeatureEvidence],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    patterns: &'a [PatternEvidence],
-    samples: &'a [Sample],
-    rates: &'a [f64],
-    query: Option<&'a str>,
-}
-
-impl<'a> IncidentLine<'a> {
-    fn new(transition: &'a Transition) -> Self {
-        let incident = &transition.incident;
-        let evidence = incident.worst.as_ref().map(|worst| &worst.evidence);
-        let reason = evidence.map(why);
-        Self {
-            r#type: "incident",
-            transition: transition.kind,
-            id: &incident.id,
-            number: transition.number,
-            at: rfc3339(transition.at),
-            at_ns: transition.at,
-            title: &incident.title,
-            severity: incident.severity,
-            state: incident.state,
-            watch: &incident.watch,
-            group: &incident.group.labels,
-            labels: &incident.labels,
-            started_at: rfc3339(incident.started_at),
-            last_seen: rfc3339(incident.last_seen),
-            resolved_at: incident.resolved_at.map(rfc3339),
-            started_at_ns: incident.started_at,
-            last_seen_ns: incident.last_seen,
-            windows: incident.windows,
-            lines: incident.lines,
-            reason: reason.or_else(|| incident.detail.clone()),
-            features: evidence.map_or(&[], |evidence| &evidence.features),
-            patterns: evidence.map_or(&[], |evidence| &evidence.patterns),
-            samples: evidence.map_or(&[], |evidence| &evidence.samples),
-            rates: &incident.rates,
-            query: evidence.map(|evidence| evidence.query.as_str()),
-        }
-    }
 }
 
 #[derive(Serialize)]

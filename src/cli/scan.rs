@@ -37,6 +37,9 @@ pub struct Args {
     /// End with code 3 when something was found
     #[arg(long)]
     pub exit_code: bool,
+    /// Explain each anomaly, and show at the end what came nearest to being one and what held it back
+    #[arg(long)]
+    pub explain: bool,
     /// Where results go.
     #[command(flatten)]
     pub output: Output,
@@ -68,7 +71,11 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     if file.timing() == Timing::Counted {
         printer.count_lines();
     }
-    let scan = Scan::new(file, args.window, &settings);
+    let mut scan = Scan::new(file, args.window, &settings);
+    if args.explain {
+        printer.explain();
+        scan.engine = scan.engine.explaining();
+    }
     match scan.run(&mut printer, &meter).await {
         // Whoever reads the results, such as `head`, has seen enough.
         Err(error) if broken_pipe(&error) => Ok(Exit::Done),

@@ -61,7 +61,13 @@ pub fn message(message: &Message, look: Look) -> String {
     page.line("ended", message.ended.as_deref());
     page.line("detail", message.detail.as_deref());
     for (index, why) in message.why.iter().enumerate() {
-        page.line(if index == 0 { "why" } else { "" }, Some(&format!("{} ({})", why.words(), why.share)));
+        page.line(if index == 0 { "why" } else { "" }, Some(&format!("{} ({})", why.all_words(), why.share)));
+    }
+    for (index, common) in message.common.iter().enumerate() {
+        page.line(if index == 0 { "in common" } else { "" }, Some(common));
+    }
+    for (index, gate) in message.gates.iter().enumerate() {
+        page.line(if index == 0 { "passed" } else { "" }, Some(gate));
     }
     page.line("how sure", message.sure().as_deref());
     for (index, sample) in message.samples.iter().enumerate() {
@@ -128,14 +134,46 @@ mod tests {
              where  {service_name="cart"}
              watch  shop
             labels  cluster=eu-1
-               why  errors 48, expected 0 to 3 (71 %)
+               why  errors 48, expected 0 to 3; most of them "payment gateway timeout", never seen before (71 %)
                     different messages 131, expected 20 to 42.5 (19 %)
                     rate 20.1 lines/s, expected 4 to 9.25 (8 %)
                     line length 214 bytes, expected 80 to 220 (2 %)
+         in common  all 48 errors from pod=cart-7; 12 % of the other lines
+            passed  1,440 windows learnt (60 needed)
+                    by chance once in 810,000 looks (490 needed)
           how sure  score 0.93, unusual from 0.71 · every line seen, counted exactly
            samples  22:02:01Z  level=error msg="payment gateway timeout" order=<*>
                     22:02:02Z  java.net.SocketTimeoutException: Read timed out  at Pay.call(Pay.java:42)
-                    22:02:30Z  level=warn msg="retrying" attempt=3
+                    22:02:30Z  level=warn msg="retrying" attempt=‹3›
+                    22:02:31Z  level=warn msg="retrying" attempt=4
+             owner  team-shop
+           runbook  https://wiki.example.com/cart?a=1&b=2
+             query  {service_name="cart"}
+          ask Loki  logcli query --from=2026-11-20T21:59:00Z --to=2026-11-20T22:04:00Z --limit=500 '{service_name="cart"}'
+           Grafana  https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+              page  https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        "#);
+        let lines = render::message(&fixture::notification(fixture::patterns(), "slack"));
+        insta::assert_snapshot!(super::message(&lines, Look::Plain), @r#"
+        CRITICAL  cart: a step is missing
+          incident  00c0ffee00c0ffee
+              when  since 2026-11-20T22:00:00Z, 3 minutes so far
+          how much  3,412 lines in 3 unusual windows
+           lines/s  ▃▃▃▅▇█
+             where  {service_name="cart"}
+             watch  shop
+            labels  cluster=eu-1
+               why  step missing in 14 of 15 requests (trace_id), expected 0.1 (up to 2): "order <*> stored"; first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z (60 %)
+                    new problem 1, expected 0: "stock of <*> is negative"; never seen before (40 %)
+         in common  all 48 such lines from pod=cart-7; 12 % of the other lines
+            passed  1,440 windows learnt (60 needed)
+                    1,240 earlier requests like these (20 needed)
+                    0.08 % of those did so (under 15 % needed)
+                    by chance once in 810,000 looks (490 needed)
+          how sure  score 0.93, unusual from 0.71 · requests 60 %, new lines 40 % · every line seen, counted exactly
+           samples  22:02:01Z  level=error msg="payment gateway timeout" order=<*>
+                    22:02:02Z  java.net.SocketTimeoutException: Read timed out  at Pay.call(Pay.java:42)
+                    22:02:30Z  level=warn msg="retrying" attempt=‹3›
                     22:02:31Z  level=warn msg="retrying" attempt=4
              owner  team-shop
            runbook  https://wiki.example.com/cart?a=1&b=2

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::past::Past;
 use super::tail::upper_tail;
 use super::trace::tally::Unit;
+use super::{Check, Gate};
 
 /// Windows that lines are added up over.
 const SPANS: [usize; 4] = [1, 3, 6, 36];
@@ -48,6 +49,8 @@ pub struct Burst {
     pub windows: usize,
     /// How surprising, in nats, by its own past.
     pub surprise: f64,
+    /// Variance over mean of its lines.
+    pub fano: f64,
 }
 
 /// The bursts of a watch.
@@ -127,6 +130,16 @@ impl Bursts {
         self.past.surprise(burst.surprise)
     }
 
+    /// What a burst had to pass before its surprise was looked at.
+    #[must_use]
+    pub fn gates(&self, burst: &Burst) -> [Gate; 3] {
+        [
+            Gate::least(Check::Windows, self.learnt, ENOUGH),
+            Gate::least(Check::Lines, burst.seen, LEAST_LINES),
+            Gate::least(Check::Excess, burst.seen / burst.expected.max(1e-9), TWICE),
+        ]
+    }
+
     /// Takes in what was found in a window and whether it was told: what was told is not learnt for good.
     pub fn told(&mut self, found: &[(Burst, bool)]) {
         self.peaks.push_back(found.iter().map(|(burst, _)| burst.surprise).fold(0.0, f64::max));
@@ -193,13 +206,14 @@ impl Bursts {
             }
             let expected = usual * (at + 1) as f64;
             let more = seen >= TWICE * expected && seen >= LEAST_LINES;
-            let surprise = if more { -upper_tail(seen, expected, 2.0 * size - 1.0) } else { 0.0 };
+            let fano = 2.0 * size - 1.0;
+            let surprise = if more { -upper_tail(seen, expected, fano) } else { 0.0 };
             // It has to go on: what is over was told when it was there. And a long time only says something of what is rare:
             // over half an hour, what comes all the time follows the traffic.
             let rare = at + 1 < RECENT || expected < 1.0;
             let goes_on = rare && (at == 0 || before >= 0.1 * seen);
             if goes_on && best.as_ref().is_none_or(|best| surprise > best.surprise) {
-                best = Some(Burst { unit, seen, expected, windows: at + 1, surprise });
+                best = Some(Burst { unit, seen, expected, windows: at + 1, surprise, fano });
             }
             before = seen;
         }

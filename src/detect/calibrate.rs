@@ -61,6 +61,12 @@ pub fn to_score(surprise: f64) -> f64 {
     1.0 - (-surprise.max(0.0) / 5.0).exp()
 }
 
+/// The surprise of a score, for explanations.
+#[must_use]
+pub fn from_score(score: f64) -> f64 {
+    -5.0 * (1.0 - score.clamp(0.0, 1.0 - 1e-15)).ln()
+}
+
 /// The value below which a share `q` of sorted values lies, between neighbours in proportion; 0 of nothing.
 #[must_use]
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {

@@ -15,6 +15,8 @@ pub struct Verdict {
     pub surprise: f64,
     /// The surprise by feature; its sum is what the shares are shares of.
     pub parts: [f64; 5],
+    /// What of it the forest says.
+    pub forest: [f64; 5],
 }
 
 /// The share of the budget that a feature may spend: errors are what people want to hear of, a change of length is
@@ -45,8 +47,9 @@ pub fn weigh(findings: &[Finding], forest: f64, shares: &[f64; 5]) -> Verdict {
         let part = &mut verdict.parts[finding.feature as usize];
         *part = part.max(finding.surprise);
     }
-    for (part, share) in verdict.parts.iter_mut().zip(shares) {
-        *part += share * forest;
+    verdict.forest = shares.map(|share| share * forest);
+    for (part, of_forest) in verdict.parts.iter_mut().zip(verdict.forest) {
+        *part += of_forest;
     }
     verdict.surprise = if findings.is_empty() { forest } else { strongest.max(0.0) + forest };
     verdict
@@ -62,8 +65,12 @@ pub fn join<'a>(mut judgement: Judgement, found: impl Iterator<Item = &'a Found>
     let weight = |score: f64| -5.0 * (1.0 - score.min(1.0 - 1e-12)).ln();
     let of_features = if judgement.anomalous.is_some() { weight(score) } else { 0.0 };
     let total = of_features + found.iter().map(|one| weight(one.scores.0)).sum::<f64>();
+    if total <= 0.0 {
+        return judgement;
+    }
     for feature in judgement.anomalous.get_or_insert_default() {
         feature.share *= of_features / total;
+        feature.forest *= of_features / total;
     }
     judgement.samples = found.iter().filter_map(|one| one.sample.clone()).collect();
     judgement.patterns = found.iter().map(|one| one.evidence.clone()).collect();

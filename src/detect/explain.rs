@@ -1,9 +1,13 @@
 //! Why a window is anomalous, in numbers and in words.
 //!
-//! What comes in: findings with their shares. What goes out: evidence by falling share, and plain English. No log text
-//! and no label goes through here.
+//! What comes in: findings with their shares, and what they had to pass. What goes out: plain English, the same for all
+//! outputs. What never happens here: markup, or escaping; lines and labels in it are as hostile as they came.
 
-use super::{Evidence, Feature, FeatureEvidence, PatternEvidence, PatternKind};
+use super::{
+    Before, Check, Common, Evidence, Feature, FeatureEvidence, Frequent, Gate, Odd, PatternEvidence, PatternKind,
+    Sample,
+};
+use crate::time::Nanos;
 
 /// What is wrong, with numbers: `errors 48, expected 0 to 3; rate 3.1 lines/s, expected 11 to 19`. Only features outside
 /// their range are named, the first three; when there are none, the one with the greatest share.
@@ -45,13 +49,15 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
 #[must_use]
 pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<String>) {
     let key = one.key.as_deref().map(|key| format!(" ({key})")).unwrap_or_default();
-    let of = format!("in {} of {} sessions{key}", number(one.seen), number(one.of));
-    let expected = number(one.expected);
+    let of = format!("in {} of {} requests{key}", number(one.seen), number(one.of));
+    let most = one.most.filter(|most| *most > one.expected);
+    let most = most.map(|most| format!(" (up to {})", number(most))).unwrap_or_default();
+    let expected = format!("{}{most}", number(one.expected));
     let line = one.line.as_deref().map(|line| format!("\"{line}\""));
     match (one.kind, &one.after) {
         (PatternKind::New, _) => ("new problem", "1".to_owned(), "0".to_owned(), line),
         (PatternKind::Burst, _) => {
-            ("problem", format!("{} times in {} windows", number(one.seen), one.windows), expected, line)
+            ("problem", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
         }
         (PatternKind::Begins, _) => ("begins with a problem", of, expected, line),
         (PatternKind::Unexpected, _) => ("problem", of, expected, line),
@@ -76,6 +82,154 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
         }
     }
+}
+
+/// When the line of a pattern was seen before its window, in words; `None` where nothing is known. `moment` writes a time.
+#[must_use]
+pub fn before(one: &PatternEvidence, moment: impl Fn(Nanos) -> String) -> Option<String> {
+    one.before.map(|before| times(before, moment))
+}
+
+fn times(before: Before, moment: impl Fn(Nanos) -> String) -> String {
+    match (before.first, before.last) {
+        (None, _) => "never seen before".to_owned(),
+        (Some(first), None) => format!("first seen {}", moment(first)),
+        (Some(first), Some(last)) => format!("first seen {}, last before this {}", moment(first), moment(last)),
+    }
+}
+
+/// Which line is the most frequent among errors or warnings: `most of them "db refused", never seen before`. As hostile
+/// as it came.
+#[must_use]
+pub fn frequent(one: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Option<String> {
+    let Frequent { line, part, before } = one.frequent.as_ref()?;
+    let before = before.map(|before| format!(", {}", times(before, moment))).unwrap_or_default();
+    let most = match *part {
+        part if part >= 1.0 => "all of them",
+        part if part >= 0.5 => "most of them",
+        _ => "most frequent",
+    };
+    Some(format!("{most} \"{line}\"{before}"))
+}
+
+/// The additive shares of all detectors in a score, the greatest first; they sum to 1.
+#[must_use]
+pub fn detectors(evidence: &Evidence) -> Vec<(&'static str, f64)> {
+    let mut all: Vec<(&'static str, f64)> = Vec::new();
+    let mut add = |name: &'static str, share: f64| match all.iter_mut().find(|(known, _)| *known == name) {
+        _ if share <= 0.0 => {}
+        Some((_, sum)) => *sum += share,
+        None => all.push((name, share)),
+    };
+    for one in &evidence.features {
+        add("counts", one.share - one.forest);
+        add("forest", one.forest);
+    }
+    for one in &evidence.patterns {
+        let name = match one.kind {
+            PatternKind::New => "new lines",
+            PatternKind::Burst => "bursts",
+            PatternKind::Rare => "seldom lines",
+            _ => "requests",
+        };
+        add(name, one.share);
+    }
+    all.sort_by(|one, two| two.1.total_cmp(&one.1));
+    all
+}
+
+/// A label that odd lines have in common: `all 40 errors from pod=api-7; 12 % of the other lines`. Label and value are as
+/// hostile as they came.
+#[must_use]
+pub fn common(one: &Common) -> String {
+    let lines = match one.odd {
+        Odd::Errors => "errors",
+        Odd::Warnings => "warnings",
+        Odd::Pattern => "such lines",
+    };
+    let seen = if one.seen == one.of { format!("all {}", one.of) } else { format!("{} of {}", one.seen, one.of) };
+    let others = if one.others > 0.0 { format!("{} %", number(one.others * 100.0)) } else { "none".to_owned() };
+    format!("{seen} {lines} from {}={}; {others} of the other lines", one.label, one.value)
+}
+
+/// A condition with what was reached and what was needed.
+#[must_use]
+pub fn gate(one: &Gate) -> String {
+    let (reached, needed) = (grouped(&number(one.reached)), number(one.needed));
+    let not = if one.passed { "" } else { "not " };
+    match one.check {
+        Check::Windows => format!("{reached} windows learnt ({needed} needed)"),
+        Check::Requests => format!("{reached} earlier requests like these ({needed} needed)"),
+        Check::Unusual => {
+            let did = if one.reached > 0.0 { format!("{} %", number(one.reached * 100.0)) } else { "none".to_owned() };
+            format!("{did} of those did so (under {} % needed)", number(one.needed * 100.0))
+        }
+        Check::Lines => format!("{reached} lines ({needed} needed)"),
+        Check::Excess if one.reached > 999.0 => format!("over 1,000 times what is expected ({needed} needed)"),
+        Check::Excess => format!("{reached} times what is expected ({needed} needed)"),
+        Check::Matters => format!("{not}far enough outside to matter"),
+        Check::GoesOn => format!("{not}going on at the end of the window"),
+        Check::Level => format!("{not}a warning or worse"),
+        Check::Shape if one.passed => "more has changed than how lines look".to_owned(),
+        Check::Shape => "nothing has changed but how lines look".to_owned(),
+        Check::Apart if one.passed => "not explained by its requests".to_owned(),
+        Check::Apart => "its lines are parts of requests, which are judged by themselves".to_owned(),
+        Check::Budget => format!("by chance once in {} looks ({} needed)", odds(one.reached), odds(one.needed)),
+        // What is needed is the same as for the first look.
+        Check::SecondLook if one.passed => format!("beside how the past scatters once in {}", odds(one.reached)),
+        Check::SecondLook => {
+            format!("beside how the past scatters once in {} ({} needed)", odds(one.reached), odds(one.needed))
+        }
+    }
+}
+
+/// A surprise in nats as the number of looks in which it comes once: two figures, thousands apart.
+fn odds(surprise: f64) -> String {
+    let looks = surprise.clamp(0.0, 700.0).exp();
+    if looks > 1e9 {
+        return "more than a billion".to_owned();
+    }
+    let step = 10f64.powf((looks.log10().floor() - 1.0).max(0.0));
+    grouped(&format!("{:.0}", (looks / step).round() * step))
+}
+
+/// Digits, thousands apart; a number with a point stays as it is.
+fn grouped(digits: &str) -> String {
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) && !digits.contains('.') {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// What marks the variable parts of a line.
+const MARKS: (char, char) = ('‹', '›');
+
+/// A line with its variable parts marked: `order ‹17› stored in ‹35 ms›`. As hostile as it came.
+#[must_use]
+pub fn marked(sample: &Sample) -> String {
+    let mut out = String::with_capacity(sample.line.len() + 6 * sample.variables.len());
+    let mut done = 0;
+    for (start, end) in sample.variables.iter().map(|(start, end)| (*start as usize, *end as usize)) {
+        if start == end {
+            continue;
+        }
+        let (Some(before), Some(value)) = (sample.line.get(done..start), sample.line.get(start..end)) else { continue };
+        out.push_str(before);
+        out.push(MARKS.0);
+        out.push_str(value);
+        out.push(MARKS.1);
+        done = end;
+    }
+    out.push_str(sample.line.get(done..).unwrap_or_default());
+    out
+}
+
+fn windows(count: u32) -> String {
+    if count == 1 { "1 window".to_owned() } else { format!("{count} windows") }
 }
 
 fn feature_headline(evidence: &[FeatureEvidence]) -> String {
@@ -147,7 +301,16 @@ mod tests {
     use super::*;
 
     fn evidence(feature: Feature, seen: f64, expected: (f64, f64)) -> FeatureEvidence {
-        FeatureEvidence { feature, seen, expected, share: 0.5, windows: 1, presence: false }
+        FeatureEvidence {
+            feature,
+            seen,
+            expected,
+            share: 0.5,
+            forest: 0.0,
+            frequent: None,
+            windows: 1,
+            presence: false,
+        }
     }
 
     #[test]
@@ -186,11 +349,13 @@ mod tests {
             let one = PatternEvidence {
                 kind,
                 line: Some("order <*> stored".to_owned()),
+                before: None,
                 after: after.map(str::to_owned),
                 key: Some("trace_id".to_owned()),
                 seen: 14.0,
                 of: 15.0,
                 expected: 0.12,
+                most: Some(2.0),
                 seconds: Some(0.7),
                 value: None,
                 windows: 3,
@@ -200,7 +365,7 @@ mod tests {
             let title = headline(&Evidence { patterns: vec![one], ..Evidence::default() });
             format!("{title} | {what} {seen}, expected {expected}: {}", line.unwrap_or_default())
         };
-        let of = "in 14 of 15 sessions (trace_id), expected 0.1";
+        let of = "in 14 of 15 requests (trace_id), expected 0.1 (up to 2)";
         for (kind, after, text) in [
             (PatternKind::Missing, None, format!("a step is missing | step missing {of}: \"order <*> stored\"")),
             (
@@ -221,12 +386,118 @@ mod tests {
             (
                 PatternKind::Burst,
                 None,
-                "a problem comes in a burst | problem 14 times in 3 windows, expected 0.1: \"order <*> stored\""
+                "a problem comes in a burst | problem 14 times in 3 windows, expected 0.1 (up to 2): \"order <*> stored\""
                     .to_owned(),
             ),
         ] {
             assert_eq!(told(kind, after), text);
         }
-        assert!(told(PatternKind::Slow, None).contains("longer than 0.7 s in 14 of 15 sessions"));
+        assert!(told(PatternKind::Slow, None).contains("longer than 0.7 s in 14 of 15 requests"));
+    }
+
+    #[test]
+    fn what_was_before_is_told() {
+        let told = |before| {
+            let one = PatternEvidence { before, ..PatternEvidence::of(PatternKind::New) };
+            super::before(&one, |at| format!("at {at}")).unwrap_or_default()
+        };
+        for (seen, text) in [
+            (None, ""),
+            (Some((None, None)), "never seen before"),
+            (Some((Some(7), None)), "first seen at 7"),
+            (Some((Some(7), Some(9))), "first seen at 7, last before this at 9"),
+        ] {
+            assert_eq!(told(seen.map(|(first, last)| Before { first, last })), text);
+        }
+    }
+
+    #[test]
+    fn the_most_frequent_line_is_named() {
+        let told = |part, before| {
+            let frequent = Some(Frequent { line: "db refused".to_owned(), part, before });
+            let one = FeatureEvidence { frequent, ..evidence(Feature::ErrorCount, 48.0, (0.0, 3.0)) };
+            frequent_of(&one)
+        };
+        assert_eq!(told(1.0, Some(Before::default())), "all of them \"db refused\", never seen before");
+        assert_eq!(told(0.6, None), "most of them \"db refused\"");
+        assert_eq!(told(0.2, None), "most frequent \"db refused\"");
+        assert_eq!(frequent_of(&evidence(Feature::Rate, 1.0, (0.0, 0.0))), "");
+    }
+
+    fn frequent_of(one: &FeatureEvidence) -> String {
+        frequent(one, |at| format!("at {at}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn labels_in_common_are_told_with_the_others() {
+        let told = |odd, (seen, of), others| {
+            let (label, value) = ("pod".to_owned(), "api-7".to_owned());
+            common(&Common { label, value, odd, seen, of, others })
+        };
+        assert_eq!(told(Odd::Errors, (40, 40), 0.12), "all 40 errors from pod=api-7; 12 % of the other lines");
+        assert_eq!(told(Odd::Warnings, (38, 40), 0.0), "38 of 40 warnings from pod=api-7; none of the other lines");
+        assert_eq!(told(Odd::Pattern, (5, 5), 0.004), "all 5 such lines from pod=api-7; 0.4 % of the other lines");
+    }
+
+    #[test]
+    fn gates_are_plain() {
+        for (gate, text) in [
+            (Gate::least(Check::Windows, 312.0, 60.0), "312 windows learnt (60 needed)"),
+            (Gate::least(Check::Requests, 1312.0, 20.0), "1,312 earlier requests like these (20 needed)"),
+            (Gate::below(Check::Unusual, 0.002, 0.15), "0.2 % of those did so (under 15 % needed)"),
+            (Gate::below(Check::Unusual, -0.0, 0.15), "none of those did so (under 15 % needed)"),
+            (Gate::least(Check::Excess, 1234.0, 2.0), "over 1,000 times what is expected (2 needed)"),
+            (Gate::least(Check::Budget, 15.4, 10.268), "by chance once in 4,900,000 looks (29,000 needed)"),
+            (Gate::least(Check::Budget, 500.0, 0.0), "by chance once in more than a billion looks (1 needed)"),
+            (Gate::least(Check::SecondLook, 3.0, 10.268), "beside how the past scatters once in 20 (29,000 needed)"),
+            (Gate::least(Check::SecondLook, 13.0, 10.268), "beside how the past scatters once in 440,000"),
+            (Gate::plain(Check::Level, false), "not a warning or worse"),
+            (Gate::plain(Check::Shape, false), "nothing has changed but how lines look"),
+        ] {
+            assert_eq!(super::gate(&gate), text);
+        }
+    }
+
+    #[test]
+    fn variable_parts_are_marked_whatever_the_places_are() {
+        let line = |variables: &[(u32, u32)]| {
+            let line = "order 17 für 3 ms".to_owned();
+            marked(&Sample { ts: 0, level: crate::detect::Level::Info, line, variables: variables.to_vec() })
+        };
+        assert_eq!(line(&[(6, 8), (14, 18)]), "order ‹17› für ‹3 ms›");
+        assert_eq!(line(&[]), "order 17 für 3 ms");
+        // Inside of a character, beyond the end, backwards.
+        assert_eq!(line(&[(6, 8), (9, 11), (7, 8), (14, 99), (8, 6)]), "order ‹17› für 3 ms");
+    }
+
+    #[test]
+    fn detectors_share_the_score() {
+        let feature = |share, forest| FeatureEvidence { share, forest, ..evidence(Feature::Rate, 1.0, (0.0, 0.0)) };
+        let pattern = |kind, share| PatternEvidence { share, ..PatternEvidence::of(kind) };
+        let all = Evidence {
+            features: vec![feature(0.25, 0.125), feature(0.0, 0.0)],
+            patterns: vec![
+                pattern(PatternKind::Missing, 0.5),
+                pattern(PatternKind::Slow, 0.125),
+                pattern(PatternKind::New, 0.125),
+            ],
+            ..Evidence::default()
+        };
+        let shares = [("requests", 0.625), ("counts", 0.125), ("forest", 0.125), ("new lines", 0.125)];
+        assert_eq!(detectors(&all), shares);
+    }
+
+    #[test]
+    fn evidence_of_earlier_versions_is_read() {
+        let old = r#"{"features":[{"feature":"error_count","seen":48.0,"expected":[0.0,3.0],"share":0.6}],
+            "patterns":[{"kind":"missing","line":"order <*>","seen":3.0,"of":4.0,"expected":0.1,"windows":3,"share":0.4}],
+            "samples":[{"ts":1,"level":"error","line":"order 17"}],
+            "coverage":{"known":"paged","seen":4,"missing":0},"query":"{}"}"#;
+        let evidence: Evidence = serde_json::from_str(old).unwrap();
+        assert_eq!((evidence.features[0].forest, evidence.patterns[0].before), (0.0, None));
+        assert!(evidence.gates.is_empty() && evidence.common.is_empty());
+        assert_eq!(marked(&evidence.samples[0]), "order 17");
+        let text = serde_json::to_string(&evidence).unwrap();
+        assert!(!text.contains("variables") && !text.contains("gates"), "{text}");
     }
 }

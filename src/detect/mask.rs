@@ -158,7 +158,7 @@ pub fn sample(ts: Nanos, level: Level, line: &str) -> Sample {
         let end = masked.floor_char_boundary(SAMPLE_BYTES - CUT.len());
         format!("{}{CUT}", masked.get(..end).unwrap_or_default())
     };
-    Sample { ts, level, line }
+    Sample { ts, level, line, variables: Vec::new() }
 }
 
 /// The part of a line that is searched, all that need be kept of it; a word that the cut has broken, perhaps a secret, is left out.

@@ -10,7 +10,7 @@ pub mod decide;
 pub mod detector;
 pub mod expect;
 pub mod explain;
-mod first;
+pub mod gate;
 pub mod history;
 pub mod level;
 pub mod mask;
@@ -19,7 +19,9 @@ pub mod novelty;
 mod past;
 pub mod pattern;
 pub mod rarity;
+mod seen;
 pub mod session;
+pub mod spread;
 pub mod tail;
 pub mod template;
 pub mod trace;
@@ -33,6 +35,8 @@ use crate::collect::Coverage;
 pub use crate::collect::Level;
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{Nanos, TimeRange};
+pub use gate::{Check, Gate, NearMiss};
+pub use spread::{Common, Odd};
 
 /// What is measured of a window. The first four are those of the simple detector that teams write themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +90,9 @@ pub struct Sample {
     pub level: Level,
     /// The masked line.
     pub line: String,
+    /// Its variable parts, from and to which byte, in order; known of the lines of anomalies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<(u32, u32)>,
 }
 
 /// A closed window of one group.
@@ -131,8 +138,14 @@ pub struct FeatureEvidence {
     pub seen: f64,
     /// Lower and upper end of what is expected from the group's past.
     pub expected: (f64, f64),
-    /// Share of the score, 0 to 1; the shares of all features sum to 1.
+    /// Share of the score, 0 to 1; the shares of all features and patterns sum to 1.
     pub share: f64,
+    /// The part of the share that the forest has in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forest: f64,
+    /// Of errors and warnings: the line that comes most often among them in this window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequent: Option<Frequent>,
     /// Windows in a row that it was seen over, this one the last: 1 for this window alone.
     #[serde(default = "one")]
     pub windows: u32,
@@ -143,6 +156,32 @@ pub struct FeatureEvidence {
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// When a line like this one was seen in its group before the window; both `None`: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The first time, to the millisecond.
+    pub first: Option<Nanos>,
+    /// The last time; `None` also where only the first is known.
+    pub last: Option<Nanos>,
+}
+
+/// A line that comes often among others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frequent {
+    /// The line, masked, `<*>` for its variable parts.
+    pub line: String,
+    /// Its share of them, 0 to 1.
+    pub part: f64,
+    /// When it was seen before; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
 }
 
 /// What is wrong with the lines themselves, rather than with their number.
@@ -181,6 +220,9 @@ pub struct PatternEvidence {
     /// The line, masked, as it was first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// When it was seen before; `None` where there is no line, or it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
     /// The line before it, where the order is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -193,6 +235,9 @@ pub struct PatternEvidence {
     pub of: f64,
     /// How many of them were expected to be so.
     pub expected: f64,
+    /// Up to so many are ordinary: all but one in a hundred windows have no more. `None` where there is no such law.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
     /// Longer than so many seconds, where they are slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -203,6 +248,27 @@ pub struct PatternEvidence {
     pub windows: u32,
     /// Share of the score, 0 to 1; the shares of all evidence sum to 1.
     pub share: f64,
+}
+
+impl PatternEvidence {
+    /// One of this kind that was seen once and not expected.
+    pub(crate) fn of(kind: PatternKind) -> Self {
+        Self {
+            kind,
+            line: None,
+            before: None,
+            after: None,
+            key: None,
+            seen: 1.0,
+            of: 1.0,
+            expected: 0.0,
+            most: None,
+            seconds: None,
+            value: None,
+            windows: 1,
+            share: 0.0,
+        }
+    }
 }
 
 /// A number that is far off.
@@ -226,6 +292,12 @@ pub struct Evidence {
     pub patterns: Vec<PatternEvidence>,
     /// Up to five masked lines.
     pub samples: Vec<Sample>,
+    /// Labels that the lines that it is about have in common and others have not, the most telling first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub common: Vec<Common>,
+    /// What the strongest finding had to pass, in the order of passing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
     /// How much of the window was seen.
     pub coverage: Coverage,
     /// The LogQL query that shows the lines.

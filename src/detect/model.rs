@@ -13,7 +13,7 @@ use super::config::{DetectConfig, Preset};
 use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
-use super::{Detector, Feature, FeatureEvidence, Judgement, Window, decide};
+use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide};
 use crate::labels::Fingerprint;
 
 /// Version of the text of a snapshot.
@@ -100,48 +100,19 @@ impl Model {
         let recent = self.isolation.history().newest(usize::MAX);
         // What was told some windows ago is no part of what is added up now.
         let trail = if self.since > LULL { self.since } else { usize::MAX };
-        let mut findings = expectation.findings(&row, self.trail.iter().take(trail), recent.clone());
+        let mut findings = expectation.findings(&row, self.trail.iter().take(trail), recent);
         let heard = self.config.detectors;
         findings.retain(|finding| heard.has(finding.feature));
         if in_sessions {
-            findings.retain(|finding| match finding.feature {
-                Feature::LineLength | Feature::UniqueMessages => false,
-                Feature::Rate => finding.seen < finding.expected.0,
-                Feature::ErrorCount | Feature::WarnCount => true,
-            });
+            findings.retain(is_apart);
         }
         let (surprise, shares) =
             score.as_ref().map_or((0.0, [0.0; 5]), |score| (self.tail.surprise(score.value), score.shares));
         let verdict = decide::weigh(&findings, surprise, &shares);
         let (value, threshold) = decide::scores(&verdict, self.needed);
-        // What the lines look like, without more or less of anything, is for the simple detector alone to tell.
-        let shape = |finding: &Finding| matches!(finding.feature, Feature::LineLength | Feature::UniqueMessages);
-        let telling = self.config.preset == Preset::Classic || !findings.iter().all(shape);
-        let anomalous = !findings.is_empty() && telling && value >= threshold;
+        let anomalous = !findings.is_empty() && self.is_telling(&findings) && value >= threshold;
         let value = if anomalous { value } else { value.min(threshold - 1e-9) };
-        let evidence = || {
-            let total: f64 = verdict.parts.iter().sum();
-            let mut all: Vec<FeatureEvidence> = features(self.config.preset)
-                .iter()
-                .filter(|feature| heard.has(**feature) && verdict.parts[**feature as usize] > 0.0)
-                .filter_map(|feature| {
-                    let strongest = findings
-                        .iter()
-                        .filter(|finding| finding.feature == *feature)
-                        .max_by(|one, two| one.surprise.total_cmp(&two.surprise));
-                    let (seen, expected) = match strongest {
-                        Some(finding) => (finding.seen, finding.expected),
-                        None => (row.get(*feature)?, expectation.range(*feature, &row, recent.clone())?),
-                    };
-                    let windows = strongest.map_or(1, |finding| u32::try_from(finding.span).unwrap_or(1));
-                    let presence = strongest.is_some_and(|finding| finding.presence);
-                    let share = verdict.parts[*feature as usize] / total;
-                    Some(FeatureEvidence { feature: *feature, seen, expected, share, windows, presence })
-                })
-                .collect();
-            all.sort_by(|one, two| two.share.total_cmp(&one.share));
-            all
-        };
+        let evidence = || self.evidence(expectation, &row, &findings, &verdict);
         Judgement {
             score: Some(value),
             threshold: Some(threshold),
@@ -150,6 +121,74 @@ impl Model {
             samples: Vec::new(),
             raw: score.map(|score| score.value),
         }
+    }
+
+    /// What the lines look like, without more or less of anything, is for the simple detector alone to tell.
+    fn is_telling(&self, findings: &[Finding]) -> bool {
+        let shape = |finding: &Finding| matches!(finding.feature, Feature::LineLength | Feature::UniqueMessages);
+        self.config.preset == Preset::Classic || !findings.iter().all(shape)
+    }
+
+    /// All features by falling share; of those that are as expected, what is expected in one window.
+    fn evidence(
+        &self,
+        expectation: &Expectation,
+        row: &Row,
+        findings: &[Finding],
+        verdict: &decide::Verdict,
+    ) -> Vec<FeatureEvidence> {
+        let recent = self.isolation.history().newest(usize::MAX);
+        let mut all: Vec<FeatureEvidence> = features(self.config.preset)
+            .iter()
+            .filter_map(|feature| {
+                let (share, forest) = (verdict.parts[*feature as usize], verdict.forest[*feature as usize]);
+                if let Some(finding) = strongest(findings.iter().filter(|finding| finding.feature == *feature)) {
+                    return Some(FeatureEvidence { share, forest, ..told(finding) });
+                }
+                let (seen, expected) = (row.get(*feature)?, expectation.range(*feature, row, recent.clone())?);
+                Some(FeatureEvidence {
+                    feature: *feature,
+                    seen,
+                    expected,
+                    share,
+                    forest,
+                    frequent: None,
+                    windows: 1,
+                    presence: false,
+                })
+            })
+            .collect();
+        // Of those that are named: a feature that the window has not, such as the length of no line, is not.
+        let total: f64 = all.iter().map(|one| one.share).sum();
+        for one in all.iter_mut().filter(|_| total > 0.0) {
+            (one.share, one.forest) = (one.share / total, one.forest / total);
+        }
+        all.sort_by(|one, two| two.share.total_cmp(&one.share));
+        all
+    }
+
+    /// What speaks most for a window that is not anomalous, its surprise, the surprise that is needed, and the conditions
+    /// up to the first that it did not meet. `None` when nothing does. For explanations, before the window is learnt.
+    #[must_use]
+    pub fn nearest(&self, window: &Window, in_sessions: bool) -> Option<(FeatureEvidence, (f64, f64), Vec<Gate>)> {
+        let row = self.isolation.history().row(window);
+        let recent = self.isolation.history().newest(usize::MAX);
+        let all = self.expectation.as_ref()?.findings(&row, self.trail.iter(), recent);
+        let kept: Vec<Finding> = all.iter().filter(|finding| !in_sessions || is_apart(finding)).cloned().collect();
+        let apart = !kept.is_empty() || all.is_empty();
+        let findings = if apart { kept } else { all };
+        let one = strongest(findings.iter())?;
+        let score = self.isolation.score(window);
+        let (forest, shares) =
+            score.as_ref().map_or((0.0, [0.0; 5]), |score| (self.tail.surprise(score.value), score.shares));
+        let surprise = decide::weigh(&findings, forest, &shares).surprise;
+        let gates = vec![
+            Gate::plain(Check::Matters, true),
+            Gate::plain(Check::Apart, apart),
+            Gate::plain(Check::Shape, self.is_telling(&findings)),
+            Gate::least(Check::Budget, surprise, self.needed),
+        ];
+        Some((FeatureEvidence { share: 1.0, ..told(one) }, (surprise, self.needed), gates))
     }
 
     /// Takes a judged window in and says whether it was learnt: not when it is anomalous, was not seen whole, or is a
@@ -268,6 +307,34 @@ impl Model {
     }
 }
 
+/// What is wrong with the lines of a group that are in sessions, which are judged by themselves, beside that.
+fn is_apart(finding: &Finding) -> bool {
+    match finding.feature {
+        Feature::LineLength | Feature::UniqueMessages => false,
+        Feature::Rate => finding.seen < finding.expected.0,
+        Feature::ErrorCount | Feature::WarnCount => true,
+    }
+}
+
+/// The last of equals.
+fn strongest<'a>(findings: impl Iterator<Item = &'a Finding>) -> Option<&'a Finding> {
+    findings.max_by(|one, two| one.surprise.total_cmp(&two.surprise))
+}
+
+/// A finding as evidence, with a share of nothing yet.
+fn told(finding: &Finding) -> FeatureEvidence {
+    FeatureEvidence {
+        feature: finding.feature,
+        seen: finding.seen,
+        expected: finding.expected,
+        share: 0.0,
+        forest: 0.0,
+        frequent: None,
+        windows: u32::try_from(finding.span).unwrap_or(1),
+        presence: finding.presence,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::detector::Dice;
@@ -277,11 +344,13 @@ mod tests {
     use crate::detect::Evidence;
     use crate::detect::config::Kind;
     use crate::detect::explain::{headline, reason};
+    use crate::detect::pattern::{Found, GroupNumber};
+    use crate::detect::{PatternEvidence, PatternKind};
     use crate::time::Span;
 
     const GROUP: Fingerprint = Fingerprint(7);
 
-    fn told(features: &[FeatureEvidence]) -> String {
+    fn title(features: &[FeatureEvidence]) -> String {
         headline(&Evidence { features: features.to_vec(), ..Evidence::default() })
     }
 
@@ -302,7 +371,7 @@ mod tests {
     #[track_caller]
     fn check(model: &Model, window: &Window, text: &str) {
         let judgement = model.judge(window);
-        let found = judgement.anomalous.as_deref().map(|all| format!("{}: {}", told(all), reason(all)));
+        let found = judgement.anomalous.as_deref().map(|all| format!("{}: {}", title(all), reason(all)));
         assert_eq!(found.unwrap_or_default(), text, "{judgement:?}");
     }
 
@@ -424,7 +493,7 @@ mod tests {
         }
         assert_eq!(wrong, 0);
         let found = model.judge(&window(2880, 0, [0.0; 4])).anomalous.unwrap();
-        assert_eq!(told(&found), "gone silent");
+        assert_eq!(title(&found), "gone silent");
     }
 
     #[test]
@@ -462,6 +531,47 @@ mod tests {
             let found = model.judge(&window(300, 205, [141.0, 48.0, 6.0, 30.0])).anomalous.unwrap();
             assert_eq!(found[0].feature, crate::detect::Feature::ErrorCount);
             assert!(found.iter().all(|one| one.share > 0.0), "{found:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+        /// Whatever judges, the shares of all evidence are parts of one whole, and so are those of the detectors.
+        #[test]
+        fn shares_over_all_evidence_sum_to_one(
+            seed in 0u64..1000, kind in 0usize..3, classic: bool,
+            lines in proptest::prop_oneof![proptest::strategy::Just(0u64), 1u64..4000],
+            counts in (0.0f64..3000.0, 0u32..400, 0u32..400, 0u32..400),
+            found in proptest::collection::vec(0.95f64..1.0, 0..5),
+        ) {
+            let kind = [Kind::None, Kind::Forest, Kind::Extended][kind];
+            let preset = if classic { Preset::Classic } else { Preset::Standard };
+            let config = DetectConfig { kind, preset, ..DetectConfig::default() };
+            let mut dice = Dice(seed);
+            let model = learnt(&config, (0..120).map(move |at| ordinary(&mut dice, at)));
+            let (length, errors, warns, unique) = counts;
+            let judgement = model.judge(&window(120, lines, [length, errors.into(), warns.into(), unique.into()]));
+            let kinds = [PatternKind::New, PatternKind::Burst, PatternKind::Missing, PatternKind::Rare];
+            let found: Vec<Found> = found.iter().zip(kinds.iter().cycle()).map(|(score, kind)| Found {
+                group: GroupNumber::default(),
+                scores: (*score, 0.9),
+                evidence: PatternEvidence::of(*kind),
+                sample: None,
+                gates: Vec::new(),
+                common: Vec::new(),
+            }).collect();
+            let judgement = decide::join(judgement, found.iter());
+            if let Some(features) = judgement.anomalous {
+                let evidence = Evidence { features, patterns: judgement.patterns, ..Evidence::default() };
+                let features = evidence.features.iter().map(|one| one.share);
+                let shares: Vec<f64> = features.chain(evidence.patterns.iter().map(|one| one.share)).collect();
+                proptest::prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
+                proptest::prop_assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+                let parts = crate::detect::explain::detectors(&evidence);
+                proptest::prop_assert!((parts.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
+            } else {
+                proptest::prop_assert!(found.is_empty());
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
-use super::Level;
+use super::{Check, Gate, Level};
 
 /// Windows of a group before what is new there says anything.
 const ENOUGH: f32 = 30.0;
@@ -62,6 +62,13 @@ impl Novelty {
         }
         let often = f64::from(rate.with_new + 0.5) / f64::from(rate.windows + 1.0);
         (-often.ln() + weight + WORDS * (unknown - VARIANT)).max(0.0)
+    }
+
+    /// What has to be known of a group before new lines are told.
+    #[must_use]
+    pub fn history(&self, group: u32) -> Gate {
+        let windows = self.groups.get(group as usize).map_or(0.0, |rate| rate.windows);
+        Gate::least(Check::Windows, windows.into(), ENOUGH.into())
     }
 
     /// Ends a window of a group: whether it brought something new of level warn or worse.

@@ -56,6 +56,14 @@ pub struct Rarest {
     pub of: f64,
 }
 
+impl Rarest {
+    /// Windows of a group before its windows are judged.
+    #[must_use]
+    pub fn enough(&self) -> f64 {
+        ENOUGH.into()
+    }
+}
+
 impl Rarity {
     /// The rarest template of a window; `None` while too few windows are known. The worst level of each template counts.
     #[must_use]

@@ -44,6 +44,21 @@ impl Upper {
     }
 }
 
+/// The greatest count that is ordinary: in all but one of a hundred cases there are no more.
+#[must_use]
+pub fn ordinary(mean: f64, fano: f64) -> f64 {
+    let (law, limit) = (Upper::new(mean, fano), -(100f64.ln()));
+    let (mut from, mut to) = (mean.floor(), mean.floor() + 1.0);
+    while law.tail(to) >= limit && to < 1e12 {
+        (from, to) = (to, 2.0 * to + 1.0);
+    }
+    while to - from > 1.0 {
+        let middle = ((from + to) / 2.0).floor();
+        if law.tail(middle) >= limit { from = middle } else { to = middle }
+    }
+    from
+}
+
 /// ln P(X <= x), for x under the mean: lines come in bursts of about `fano`, and the bursts follow Poisson's law. A
 /// negative binomial would find silence far too surprising.
 #[must_use]
@@ -67,4 +82,18 @@ fn ln_gamma(x: f64) -> f64 {
     let square = inverse * inverse;
     let series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)));
     shift + (x - 0.5) * x.ln() - x + 0.918_938_533_204_672_8 + series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_a_hundred_is_more_than_ordinary() {
+        for (mean, fano, most) in [(0.001, 1.001, 0.0), (0.02, 1.001, 1.0), (1.0, 1.001, 4.0), (14.0, 3.0, 33.0)] {
+            let found = ordinary(mean, fano);
+            assert!((found - most).abs() <= 1.0, "{mean} {fano}: {found}, expected about {most}");
+            assert!(upper_tail(found + 1.0, mean, fano) < -(100f64.ln()));
+        }
+    }
 }

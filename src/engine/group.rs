@@ -4,17 +4,21 @@ use std::collections::VecDeque;
 
 use super::JudgedWindow;
 use super::carry::GroupCarry;
+use super::narrow::narrow;
 use super::watch::{Out, Shared};
 use super::{Snapshot, WatchOptions};
 use crate::collect::{Coverage, Entry, Known};
+use crate::detect::calibrate::from_score;
 use crate::detect::config::WindowSpec;
+use crate::detect::gate::{Check, Gate, NearMiss};
 use crate::detect::model::Model;
-use crate::detect::pattern::{Found, GroupNumber};
+use crate::detect::pattern::{Found, GroupNumber, Patterns};
 use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
-use crate::detect::{Anomaly, Evidence, Feature, Group, Judgement, Level, Sample, Window};
+use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
+use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
 use crate::detect::{decide, explain};
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
-use crate::labels::{Fingerprint, Labels, quote};
+use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
 
 /// How long closed windows are remembered so that late lines can be told from known ones: Loki takes lines up to an
@@ -50,7 +54,12 @@ pub(super) struct About {
 }
 
 /// What a group is judged with.
-pub(super) type Settings<'a> = (&'a WatchOptions, &'a Shared);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct With<'a> {
+    pub(super) options: &'a WatchOptions,
+    pub(super) shared: &'a Shared,
+    pub(super) patterns: &'a Patterns,
+}
 
 /// A window of time that was closed lately.
 #[derive(Clone, Copy, Debug)]
@@ -137,16 +146,20 @@ impl GroupState {
 
     /// Judges a closed window, learns it, and takes it into the life of the incident. Of a window that was not seen
     /// whole nothing is said: what is missing would look like silence.
-    pub(super) fn judge(&mut self, mut window: Window, about: &About, (options, shared): Settings<'_>, out: &mut Out) {
+    pub(super) fn judge(&mut self, mut window: Window, about: &About, with: With<'_>, out: &mut Out) {
         let whole = window.coverage.is_whole();
         let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
+        if whole && judgement.anomalous.is_none() && with.patterns.is_explaining() {
+            out.near_misses.extend(self.near(&window, about, &judgement, with));
+        }
+        let anomaly = self.anomaly(&window, &judgement, about, with);
         let learnt = self.model.learn(&window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(&window);
         if judgement.anomalous.is_some() && self.lines.is_none() {
             window.samples = self.last.kept().samples();
         }
-        self.tell(&window, &judgement, options, shared, out);
+        self.tell(&window, anomaly, with, out);
         out.windows.push(self.row(window, judgement, learnt, 0));
     }
 
@@ -161,13 +174,7 @@ impl GroupState {
 
     /// Judges a window again that grew after it was closed. Returns how many lines are new. Its model has learnt the
     /// window as it was first seen and keeps it so: a model is a fold over first revisions.
-    pub(super) fn rejudge(
-        &mut self,
-        mut window: Window,
-        options: &WatchOptions,
-        shared: &Shared,
-        out: &mut Out,
-    ) -> u64 {
+    pub(super) fn rejudge(&mut self, mut window: Window, with: With<'_>, out: &mut Out) -> u64 {
         let before = self.closed.iter_mut().find(|closed| closed.range == window.range);
         let Some(closed) = before.filter(|closed| closed.lines < window.lines) else { return 0 };
         let more = window.lines - closed.lines;
@@ -176,7 +183,8 @@ impl GroupState {
         let revision = closed.revision;
         window.late = true;
         let judgement = self.model.judge(&window);
-        self.tell(&window, &judgement, options, shared, out);
+        let anomaly = self.anomaly(&window, &judgement, &About::default(), with);
+        self.tell(&window, anomaly, with, out);
         out.windows.push(self.row(window, judgement, false, revision));
         more
     }
@@ -259,8 +267,7 @@ impl GroupState {
         }
     }
 
-    fn tell(&mut self, window: &Window, judgement: &Judgement, options: &WatchOptions, shared: &Shared, out: &mut Out) {
-        let anomaly = self.anomaly(window, judgement, options);
+    fn tell(&mut self, window: &Window, anomaly: Option<Anomaly>, with: With<'_>, out: &mut Out) {
         let titled = anomaly.as_ref().map(|anomaly| (anomaly.clone(), self.title(anomaly)));
         let seen = Observation {
             range: window.range,
@@ -269,10 +276,10 @@ impl GroupState {
             whole: window.coverage.is_whole(),
             confirmed: window.coverage.known == Known::Audited,
         };
-        let origin = origin(&self.group, options, shared);
+        let origin = origin(&self.group, with.options, with.shared);
         let outcome =
             if window.late { self.lifecycle.amend(&origin, seen) } else { self.lifecycle.observe(&origin, seen) };
-        self.take(outcome, shared, out);
+        self.take(outcome, with.shared, out);
         out.anomalies.extend(anomaly);
     }
 
@@ -298,23 +305,112 @@ impl GroupState {
         format!("{}: {}", name(&self.group.labels), explain::headline(&anomaly.evidence))
     }
 
-    fn anomaly(&self, window: &Window, judgement: &Judgement, options: &WatchOptions) -> Option<Anomaly> {
-        let features = judgement.anomalous.clone()?;
+    fn anomaly(&self, window: &Window, judgement: &Judgement, about: &About, with: With<'_>) -> Option<Anomaly> {
+        let mut features = judgement.anomalous.clone()?;
+        if !window.late && self.lines.is_none() {
+            self.name_lines(&mut features, window, with.patterns);
+        }
+        let (score, threshold) = (judgement.score.unwrap_or_default(), judgement.threshold.unwrap_or_default());
+        let found =
+            strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
+        let mut samples = samples(judgement, window);
+        with.patterns.mark(&mut samples);
+        let own = vec![
+            Gate::plain(Check::Matters, true),
+            Gate::plain(Check::GoesOn, true),
+            Gate::least(Check::Budget, from_score(score), from_score(threshold)),
+        ];
+        let counts = features.first().map_or(0.0, |first| first.share);
+        let by_pattern = found.filter(|_| judgement.patterns.first().is_some_and(|first| first.share >= counts));
         Some(Anomaly {
             group: self.group.clone(),
             range: window.range,
             lines: window.lines,
             late: window.late,
-            score: judgement.score.unwrap_or_default(),
-            threshold: judgement.threshold.unwrap_or_default(),
+            score,
+            threshold,
             evidence: Evidence {
+                common: if window.late { Vec::new() } else { self.common(&features, found, with.patterns) },
                 features,
                 patterns: judgement.patterns.clone(),
-                samples: samples(judgement, window),
+                samples,
+                gates: self.gates(by_pattern.map_or(own, |found| found.gates.clone())),
                 coverage: window.coverage,
-                query: narrow(&options.query, &self.group.labels),
+                query: narrow(&with.options.query, &self.group.labels),
             },
         })
+    }
+
+    /// Says which errors and warnings most of them are, where there are more than expected.
+    fn name_lines(&self, features: &mut [FeatureEvidence], window: &Window, patterns: &Patterns) {
+        for one in features.iter_mut().filter(|one| one.share > 0.0 && one.seen > one.expected.1) {
+            let odd = match one.feature {
+                Feature::ErrorCount => Odd::Errors,
+                Feature::WarnCount => Odd::Warnings,
+                _ => continue,
+            };
+            one.frequent = patterns.frequent(self.number, odd, window.range.end);
+        }
+    }
+
+    /// What the lines of the strongest evidence that has lines have in common.
+    fn common(&self, features: &[FeatureEvidence], found: Option<&Found>, patterns: &Patterns) -> Vec<Common> {
+        let of_pattern = found.map(|found| found.common.clone()).unwrap_or_default();
+        if !of_pattern.is_empty() || self.lines.is_some() {
+            return of_pattern;
+        }
+        let odd = features.iter().filter(|one| one.share > 0.0 && one.seen > one.expected.1).find_map(|one| match one
+            .feature
+        {
+            Feature::ErrorCount => Some(Odd::Errors),
+            Feature::WarnCount => Some(Odd::Warnings),
+            _ => None,
+        });
+        odd.map(|odd| patterns.common(self.number, odd)).unwrap_or_default()
+    }
+
+    /// The conditions of a finding behind the one that the group is known well enough.
+    fn gates(&self, of_finding: Vec<Gate>) -> Vec<Gate> {
+        let (have, need) = self.model.progress();
+        let known = Gate::least(Check::Windows, have.into(), need.into());
+        // A finding that asks for windows too asks for no more than these.
+        let rest = of_finding.into_iter().filter(|gate| gate.check != Check::Windows || !gate.passed);
+        std::iter::once(known).chain(rest).collect()
+    }
+
+    /// What speaks most for a window that is not told, and what held it back.
+    fn near(&self, window: &Window, about: &About, judgement: &Judgement, with: With<'_>) -> Option<NearMiss> {
+        // What was found of a group that is not known well enough is not told either.
+        let early = if judgement.score.is_none() { about.found.as_slice() } else { &[] };
+        let missed = strongest(self.number, with.patterns.missed().iter().chain(early).chain(&about.rarest));
+        let of_pattern = missed.map(|one| {
+            let asked = one.gates.iter().rfind(|gate| matches!(gate.check, Check::Budget | Check::SecondLook));
+            let scores = asked.map_or((0.0, 0.0), |gate| (gate.reached, gate.needed));
+            let evidence = Evidence {
+                patterns: vec![PatternEvidence { share: 1.0, ..one.evidence.clone() }],
+                samples: one.sample.iter().cloned().collect(),
+                common: one.common.clone(),
+                gates: self.gates(one.gates.clone()),
+                ..Evidence::default()
+            };
+            (scores, evidence)
+        });
+        let of_feature = self.model.nearest(window, about.in_sessions).map(|(feature, scores, gates)| {
+            let (mut features, gates) = (vec![feature], self.gates(gates));
+            if self.lines.is_none() {
+                self.name_lines(&mut features, window, with.patterns);
+            }
+            (scores, Evidence { features, gates, samples: window.samples.clone(), ..Evidence::default() })
+        });
+        let near = |((surprise, needed), _): &((f64, f64), Evidence)| surprise / needed.max(1.0);
+        let both = of_pattern.into_iter().chain(of_feature);
+        let nearest = both.max_by(|one, two| near(one).total_cmp(&near(two)));
+        let ((surprise, needed), mut evidence) = nearest.filter(|((surprise, _), _)| *surprise > 0.0)?;
+        with.patterns.mark(&mut evidence.samples);
+        evidence.coverage = window.coverage;
+        evidence.query = narrow(&with.options.query, &self.group.labels);
+        let (group, range) = (self.group.clone(), window.range);
+        Some(NearMiss { group, range, lines: window.lines, surprise, needed, evidence, windows: 1 })
     }
 
     fn row(&self, window: Window, judgement: Judgement, learnt: bool, revision: u32) -> JudgedWindow {
@@ -338,6 +434,12 @@ fn samples(judgement: &Judgement, window: &Window) -> Vec<Sample> {
     kept
 }
 
+/// What is most surprising of a group.
+fn strongest<'a>(group: GroupNumber, found: impl IntoIterator<Item = &'a Found>) -> Option<&'a Found> {
+    let of_group = found.into_iter().filter(|found| found.group == group);
+    of_group.max_by(|one, two| one.scores.0.total_cmp(&two.scores.0))
+}
+
 fn origin<'a>(group: &'a Group, options: &'a WatchOptions, shared: &'a Shared) -> Origin<'a> {
     Origin {
         group,
@@ -353,39 +455,4 @@ fn origin<'a>(group: &'a Group, options: &'a WatchOptions, shared: &'a Shared) -
 fn name(labels: &Labels) -> String {
     let values: Vec<&str> = labels.iter().map(|(_, value)| value).collect();
     if values.is_empty() { "all".to_owned() } else { values.join("/") }
-}
-
-/// The query narrowed to the group: its labels become matchers of the selector.
-fn narrow(query: &str, group: &Labels) -> String {
-    let Some(rest) = query.trim_start().strip_prefix('{') else { return query.to_owned() };
-    // A matcher that anything passes says nothing beside one that names the value.
-    let any = group.iter().map(|(name, _)| format!("{name}=~\".+\""));
-    let rest = any.fold(rest.to_owned(), |rest, any| {
-        let rest = rest.replacen(&format!("{any}, "), "", 1).replacen(&format!("{any},"), "", 1);
-        rest.replacen(&format!(", {any}"), "", 1).replacen(&any, "", 1)
-    });
-    let known = |name: &str| rest.split('}').next().unwrap_or("").contains(&format!("{name}=\""));
-    let matchers: Vec<String> =
-        group.iter().filter(|(name, _)| !known(name)).map(|(name, value)| format!("{name}={}", quote(value))).collect();
-    let comma = if rest.trim_start().starts_with('}') || matchers.is_empty() { "" } else { ", " };
-    format!("{{{}{comma}{rest}", matchers.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_query_is_narrowed_to_the_group() {
-        let group: Labels = [("service_name", "ca\"rt")].into_iter().collect();
-        for (query, narrowed) in [
-            (r#"{env="prod"} != "x""#, r#"{service_name="ca\"rt", env="prod"} != "x""#),
-            (r#"{service_name=~".+"}"#, r#"{service_name="ca\"rt"}"#),
-            (r#"{service_name=~".+", env="x"} |= "a""#, r#"{service_name="ca\"rt", env="x"} |= "a""#),
-            ("{}", r#"{service_name="ca\"rt"}"#),
-            (r#"{service_name="cart"}"#, r#"{service_name="cart"}"#),
-        ] {
-            assert_eq!(narrow(query, &group), narrowed);
-        }
-    }
 }

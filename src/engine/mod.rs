@@ -6,6 +6,7 @@
 mod carry;
 mod group;
 mod internal;
+mod narrow;
 mod watch;
 
 pub use carry::withdraw;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::{Batch, Gap};
 use crate::detect::config::{DetectConfig, WindowSpec};
-use crate::detect::{Anomaly, Group, Judgement, Window};
+use crate::detect::{Anomaly, Group, Judgement, NearMiss, Window};
 use crate::incident::config::IncidentConfig;
 use crate::incident::{Incident, Transition};
 use crate::labels::{Fingerprint, Labels};
@@ -92,6 +93,8 @@ pub struct Step {
     pub windows: Vec<JudgedWindow>,
     /// Anomalies among them.
     pub anomalies: Vec<Anomaly>,
+    /// What came near to being one; only when asked for, see [`Engine::explaining`].
+    pub near_misses: Vec<NearMiss>,
     /// Incidents that are new or changed, pending ones too.
     pub incidents: Vec<Incident>,
     /// What people may want to hear.
@@ -212,6 +215,13 @@ impl Engine {
     #[must_use]
     pub fn unstored(mut self) -> Self {
         self.watches.values_mut().for_each(watch::Watch::leave_unstored);
+        self
+    }
+
+    /// From now on its steps also tell what came near to being an anomaly. Costs time, and changes nothing else.
+    #[must_use]
+    pub fn explaining(mut self) -> Self {
+        self.watches.values_mut().for_each(watch::Watch::explain);
         self
     }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::{Known, Purpose, Stream};
 use crate::detect::config::WindowSpec;
+use crate::detect::explain;
 use crate::incident::TransitionKind;
 use crate::time::{MINUTE, SECOND, Span, TimeRange};
 
@@ -188,6 +189,64 @@ fn a_group_with_an_open_incident_is_not_forgotten() {
     let kinds: Vec<_> = of_cart.map(|transition| transition.kind).collect();
     assert_eq!(kinds.first(), Some(&TransitionKind::Opened));
     assert_eq!(kinds.last(), Some(&TransitionKind::Resolved), "it would stay open for ever: {kinds:?}");
+}
+
+/// A service of four pods with steady lines; in one minute one pod writes so many errors of a kind never seen before.
+fn pods(engine: &mut Engine, minutes: i64, errors: i64) -> Step {
+    let mut all = Step::default();
+    for minute in 0..minutes {
+        let start = START + minute * MINUTE;
+        let mut batch = Batch::new("all".into(), TimeRange::new(start, start + MINUTE), Purpose::Judge);
+        for n in 0..40 {
+            let pod = format!("cart-{}", n % 4);
+            let stream = Stream::new([("service_name", "cart"), ("pod", &pod), ("node", "n1")].into_iter().collect());
+            let stream = batch.stream_index(&stream);
+            let at = start + n * SECOND;
+            batch.push(
+                at,
+                stream,
+                &format!("level=info msg=\"item {} stored in {} ms\"", n * minute, 10 + n % 7),
+                None,
+            );
+            if minute == minutes - 2 && n % 4 == 3 {
+                for error in 0..errors / 10 {
+                    let text = format!("level=error msg=\"payment {} refused by the bank\"", n * 1_000 + error);
+                    batch.push(at + 1 + error, stream, &text, None);
+                }
+            }
+        }
+        batch.sort();
+        batch.coverage.known = Known::Audited;
+        let step = engine.step(Input::Batch(batch));
+        all.transitions.extend(step.transitions);
+        all.near_misses.extend(step.near_misses);
+    }
+    all
+}
+
+#[test]
+fn an_anomaly_says_why_since_when_and_where_from() {
+    let told = pods(&mut Engine::new(&options("1m")), 90, 50).transitions;
+    let evidence = &told[0].incident.worst.as_ref().unwrap().evidence;
+    let common: Vec<String> = evidence.common.iter().map(explain::common).collect();
+    assert_eq!(common, ["all 50 such lines from pod=cart-3; 25 % of the other lines"]);
+    let pattern = &evidence.patterns[0];
+    assert_eq!(pattern.before, Some(crate::detect::Before::default()), "never before: {pattern:?}");
+    assert!(!evidence.gates.is_empty() && evidence.gates.iter().all(|gate| gate.passed), "{:?}", evidence.gates);
+    let marked = explain::marked(&evidence.samples[0]);
+    assert_eq!(marked, "level=error msg=\"payment ‹3000› refused by the bank\"");
+    let shares = evidence.features.iter().map(|one| one.share).chain(evidence.patterns.iter().map(|one| one.share));
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn explaining_changes_nothing_and_tells_what_came_near() {
+    for errors in [0, 10, 50] {
+        let quiet = pods(&mut Engine::new(&options("1m")), 90, errors);
+        let told = pods(&mut Engine::new(&options("1m")).explaining(), 90, errors);
+        assert_eq!(quiet.transitions, told.transitions);
+        assert!(quiet.near_misses.is_empty());
+    }
 }
 
 /// As [`run`], with every wish for a count answered after the batch that made it.

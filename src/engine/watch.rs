@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::carry::Carry;
-use super::group::{About, GroupState, REMEMBER};
+use super::group::{About, GroupState, REMEMBER, With};
 use super::{Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
 use crate::detect::Window;
@@ -99,6 +99,10 @@ impl Watch {
 
     pub(super) fn leave_unstored(&mut self) {
         self.snapshot_at = Nanos::MAX;
+    }
+
+    pub(super) fn explain(&mut self) {
+        self.patterns.explain();
     }
 
     pub(super) fn restore(&mut self, stored: Restore) {
@@ -210,10 +214,12 @@ impl Watch {
             if let Some(window) = state.add(&entry, level, template.0.into(), known) {
                 let seconds = window.range.len() as f64 / SECOND as f64;
                 let lines = self.patterns.resolved(&state.messages());
-                let about = About { rarest: self.patterns.rarest(state.number, &lines), ..About::default() };
+                let rarest = self.patterns.rarest(state.number, &lines, window.range.start);
+                let about = About { rarest, ..About::default() };
+                let with = With { options: &self.options, shared: &self.shared, patterns: &self.patterns };
                 match self.purpose {
                     Purpose::Learn => state.study(&window, &About::default()),
-                    _ => state.judge(window, &about, (&self.options, &self.shared), out),
+                    _ => state.judge(window, &about, with, out),
                 }
                 self.patterns.learn_window(state.number, &lines, seconds);
             }
@@ -276,6 +282,7 @@ impl Watch {
             self.worsen(Coverage { known, ..Coverage::default() });
             self.pass(border, out);
             moved |= self.forget(border);
+            moved |= self.patterns.forget_places();
             self.coverage = UNSEEN;
         }
     }
@@ -306,7 +313,10 @@ impl Watch {
             out.lines += window.lines;
             match self.purpose {
                 Purpose::Learn => state.study(&window, &about),
-                _ => state.judge(window, &about, (&self.options, &self.shared), out),
+                _ => {
+                    let with = With { options: &self.options, shared: &self.shared, patterns: &self.patterns };
+                    state.judge(window, &about, with, out);
+                }
             }
         }
         self.done_until = border;
@@ -355,7 +365,7 @@ impl Watch {
     fn place_of(&mut self, stream: &Arc<Stream>) -> (usize, Place) {
         let index = self.group_of(stream);
         let group = self.groups.get(index).map_or(0, |state| state.group.fingerprint.0);
-        (index, self.patterns.place(group, stream.hash))
+        (index, self.patterns.place(group, stream))
     }
 
     fn group_of(&mut self, stream: &Arc<Stream>) -> usize {
@@ -427,7 +437,8 @@ impl Watch {
             let coverage = Coverage { known: Known::Audited, seen: window.lines(), missing: 0 };
             let window = Window { samples: window.kept().samples(), ..window.close(range, coverage, true) };
             if let Some(state) = self.groups.get_mut(index) {
-                state.rejudge(window, &self.options, &self.shared, out);
+                let with = With { options: &self.options, shared: &self.shared, patterns: &self.patterns };
+                state.rejudge(window, with, out);
             }
         }
     }

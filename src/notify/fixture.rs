@@ -2,7 +2,10 @@
 
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known, Level};
-use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, Sample};
+use crate::detect::{
+    Anomaly, Before, Check, Common, Evidence, Feature, FeatureEvidence, Frequent, Gate, Group, Odd, PatternEvidence,
+    PatternKind, Sample,
+};
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
@@ -11,7 +14,7 @@ use crate::time::{MINUTE, Nanos, SECOND, TimeRange};
 pub(crate) const START: Nanos = 1_795_212_000 * SECOND;
 
 fn sample(seconds: i64, level: Level, line: &str) -> Sample {
-    Sample { ts: START + seconds * SECOND, level, line: line.to_owned() }
+    Sample { ts: START + seconds * SECOND, level, line: line.to_owned(), variables: Vec::new() }
 }
 
 fn worst(group: Group) -> Anomaly {
@@ -20,6 +23,8 @@ fn worst(group: Group) -> Anomaly {
         seen,
         expected,
         share,
+        forest: 0.0,
+        frequent: None,
         windows: 1,
         presence: false,
     };
@@ -32,7 +37,14 @@ fn worst(group: Group) -> Anomaly {
         evidence: Evidence {
             patterns: Vec::new(),
             features: vec![
-                feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71),
+                FeatureEvidence {
+                    frequent: Some(Frequent {
+                        line: "payment gateway timeout".to_owned(),
+                        part: 0.8,
+                        before: Some(Before::default()),
+                    }),
+                    ..feature(Feature::ErrorCount, 48.0, (0.0, 3.0), 0.71)
+                },
                 feature(Feature::UniqueMessages, 131.0, (20.0, 42.5), 0.19),
                 feature(Feature::Rate, 20.066, (4.0, 9.25), 0.08),
                 feature(Feature::LineLength, 214.4, (80.0, 220.0), 0.02),
@@ -44,9 +56,21 @@ fn worst(group: Group) -> Anomaly {
                     Level::Error,
                     "java.net.SocketTimeoutException: Read timed out\n\tat Pay.call(Pay.java:42)",
                 ),
-                sample(150, Level::Warn, "level=warn msg=\"retrying\" attempt=3"),
+                Sample {
+                    variables: vec![(34, 35)],
+                    ..sample(150, Level::Warn, "level=warn msg=\"retrying\" attempt=3")
+                },
                 sample(151, Level::Warn, "level=warn msg=\"retrying\" attempt=4"),
             ],
+            common: vec![Common {
+                label: "pod".to_owned(),
+                value: "cart-7".to_owned(),
+                odd: Odd::Errors,
+                seen: 48,
+                of: 48,
+                others: 0.12,
+            }],
+            gates: vec![Gate::least(Check::Windows, 1_440.0, 60.0), Gate::least(Check::Budget, 13.6, 6.19)],
             coverage: Coverage { known: Known::Audited, seen: 1_204, missing: 0 },
             query: "{service_name=\"cart\"}".to_owned(),
         },
@@ -78,6 +102,40 @@ pub(crate) fn opened() -> Transition {
         detail: None,
     };
     Transition { kind: TransitionKind::Opened, number: 1, at: START + 3 * MINUTE, incident }
+}
+
+/// An incident about lines rather than their number, just opened.
+pub(crate) fn patterns() -> Transition {
+    let mut transition = opened();
+    "cart: a step is missing".clone_into(&mut transition.incident.title);
+    let before = Before { first: Some(START - 90 * MINUTE), last: Some(START - MINUTE) };
+    let pattern = |kind, line: &str, before, share| PatternEvidence {
+        line: Some(line.to_owned()),
+        key: Some("trace_id".to_owned()),
+        before,
+        share,
+        ..PatternEvidence::of(kind)
+    };
+    if let Some(worst) = &mut transition.incident.worst {
+        let evidence = &mut worst.evidence;
+        evidence.features.truncate(1);
+        evidence.features[0].share = 0.004;
+        evidence.common[0].odd = Odd::Pattern;
+        evidence.patterns = vec![
+            PatternEvidence {
+                seen: 14.0,
+                of: 15.0,
+                expected: 0.12,
+                most: Some(2.0),
+                windows: 3,
+                ..pattern(PatternKind::Missing, "order <*> stored", Some(before), 0.596)
+            },
+            pattern(PatternKind::New, "stock of <*> is negative", Some(Before::default()), 0.4),
+        ];
+        evidence.gates.insert(1, Gate::least(Check::Requests, 1_240.0, 20.0));
+        evidence.gates.insert(2, Gate::below(Check::Unusual, 0.0008, 0.15));
+    }
+    transition
 }
 
 /// The same, half an hour later.
@@ -146,6 +204,8 @@ pub(crate) fn hostile(text: &str) -> Transition {
     if let Some(worst) = &mut incident.worst {
         worst.group = incident.group.clone();
         worst.evidence.query = incident.group.labels.to_string();
+        worst.evidence.common[0].value = text.to_owned();
+        worst.evidence.features[0].frequent = Some(Frequent { line: text.to_owned(), part: 1.0, before: None });
         worst.evidence.samples = vec![sample(121, Level::Error, text), sample(122, Level::Error, text)];
     }
     transition

@@ -35,8 +35,14 @@ pub struct Message {
     pub labels: Option<String>,
     /// Name of the watch.
     pub watch: String,
-    /// All that was weighed, by falling share of the score.
+    /// All that weighs anything, by falling share of the score.
     pub why: Vec<Reason>,
+    /// Shares of the detectors, where there are several.
+    pub detectors: Option<String>,
+    /// Labels that the odd lines have in common, not escaped.
+    pub common: Vec<String>,
+    /// What the strongest reason had to pass.
+    pub gates: Vec<String>,
     /// Score and threshold.
     pub score: Option<String>,
     /// How much of the worst window was seen.
@@ -72,6 +78,8 @@ pub struct Reason {
     pub share: String,
     /// The lines that it is about, masked, not escaped.
     pub line: Option<String>,
+    /// When such a line was seen before, `never seen before`; of counts, which line most of them are. Not escaped.
+    pub before: Option<String>,
 }
 
 impl Reason {
@@ -87,6 +95,43 @@ impl Reason {
         let line = self.line.as_deref().map(|line| format!(": {line}")).unwrap_or_default();
         format!("{} {}, expected {}{line}", self.what, self.seen, self.expected)
     }
+
+    /// The same with what was before: `new problem 1, expected 0: "db refused"; never seen before`.
+    #[must_use]
+    pub fn all_words(&self) -> String {
+        let before = self.before.as_deref().map(|before| format!("; {before}")).unwrap_or_default();
+        format!("{}{before}", self.words())
+    }
+}
+
+/// Why an anomaly is one: the same for every output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explained {
+    /// See [`Message::why`].
+    pub why: Vec<Reason>,
+    /// See [`Message::detectors`].
+    pub detectors: Option<String>,
+    /// See [`Message::common`].
+    pub common: Vec<String>,
+    /// See [`Message::gates`].
+    pub gates: Vec<String>,
+    /// See [`Message::samples`].
+    pub samples: Vec<Line>,
+}
+
+/// Says why. `moment` writes a time.
+#[must_use]
+pub fn explained(evidence: &Evidence, moment: impl Fn(Nanos) -> String) -> Explained {
+    let mut detectors = explain::detectors(evidence);
+    detectors.retain(|(_, share)| shows(*share));
+    let shares = detectors.iter().map(|(name, share)| format!("{name} {}", percent(*share)));
+    Explained {
+        why: reasons(evidence, moment),
+        detectors: (detectors.len() > 1).then(|| shares.collect::<Vec<_>>().join(", ")),
+        common: evidence.common.iter().map(explain::common).collect(),
+        gates: evidence.gates.iter().map(explain::gate).collect(),
+        samples: evidence.samples.iter().map(line).collect(),
+    }
 }
 
 /// A log line.
@@ -94,7 +139,7 @@ impl Reason {
 pub struct Line {
     /// Time of day in UTC, `22:02:01Z`.
     pub time: String,
-    /// The line, masked, not escaped.
+    /// The line, masked, its variable parts marked, not escaped.
     pub text: String,
 }
 
@@ -113,6 +158,8 @@ pub fn message(notification: &Notification) -> Message {
     let transition = &notification.transition;
     let incident = &transition.incident;
     let worst = incident.worst.as_ref();
+    let Explained { why, detectors, common, gates, samples } =
+        worst.map(|worst| explained(&worst.evidence, second)).unwrap_or_default();
     Message {
         kind: transition.kind,
         severity: incident.severity,
@@ -124,10 +171,13 @@ pub fn message(notification: &Notification) -> Message {
         place: incident.group.labels.to_string(),
         labels: pairs(&incident.labels),
         watch: incident.watch.clone(),
-        why: worst.map(|worst| reasons(&worst.evidence)).unwrap_or_default(),
+        why,
+        detectors,
+        common,
+        gates,
         score: worst.map(score),
         coverage: worst.map(seen),
-        samples: worst.map(|worst| worst.evidence.samples.iter().map(line).collect()).unwrap_or_default(),
+        samples,
         // Of the others it says how they ended.
         detail: incident.detail.clone().filter(|text| worst.is_none() && !text.starts_with(WITHDRAWN)),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
@@ -177,10 +227,11 @@ impl Message {
         self.told().first().map(|reason| reason.words()).or_else(|| self.detail.clone())
     }
 
-    /// Score and coverage in one line.
+    /// Score, detectors and coverage in one line.
     #[must_use]
     pub fn sure(&self) -> Option<String> {
-        let parts: Vec<&str> = [&self.score, &self.coverage].into_iter().flatten().map(String::as_str).collect();
+        let parts: Vec<&str> =
+            [&self.score, &self.detectors, &self.coverage].into_iter().flatten().map(String::as_str).collect();
         (!parts.is_empty()).then(|| parts.join(" · "))
     }
 }
@@ -195,14 +246,34 @@ pub fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// All reasons, by falling share.
+/// A share below this is shown as `0 %` and says nothing.
+const LEAST_SHARE: f64 = 0.005;
+
+fn shows(share: f64) -> bool {
+    share >= LEAST_SHARE
+}
+
+/// Leaves out what weighs nothing; when nothing weighs anything, the first stays.
 #[must_use]
-pub fn reasons(evidence: &Evidence) -> Vec<Reason> {
-    let patterns = evidence.patterns.iter().map(|one| (one.share, pattern(one)));
-    let features = evidence.features.iter().map(|one| (one.share, reason(one)));
+pub fn weighty(evidence: &Evidence) -> Evidence {
+    let mut told = evidence.clone();
+    told.features.retain(|one| shows(one.share));
+    told.patterns.retain(|one| shows(one.share));
+    if told.features.is_empty() && told.patterns.is_empty() {
+        told.features.extend(evidence.features.first().cloned());
+    }
+    told
+}
+
+/// The reasons that weigh anything, by falling share; when none does, the first. `moment` writes a time.
+#[must_use]
+pub fn reasons(evidence: &Evidence, moment: impl Fn(Nanos) -> String) -> Vec<Reason> {
+    let patterns = evidence.patterns.iter().map(|one| (one.share, pattern(one, &moment)));
+    let features = evidence.features.iter().map(|one| (one.share, reason(one, &moment)));
     let mut all: Vec<(f64, Reason)> = patterns.chain(features).collect();
     all.sort_by(|one, two| two.0.total_cmp(&one.0));
-    all.into_iter().map(|(_, reason)| reason).collect()
+    let told = all.iter().filter(|(share, _)| shows(*share)).count().max(1);
+    all.into_iter().take(told).map(|(_, reason)| reason).collect()
 }
 
 /// The reason with the greatest share: the first of [`reasons`].
@@ -212,24 +283,28 @@ pub fn strongest(evidence: &Evidence) -> Option<Reason> {
     let pattern_first = evidence.patterns.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
     let feature_first = evidence.features.iter().rev().max_by(|one, two| one.share.total_cmp(&two.share));
     match (pattern_first, feature_first) {
-        (Some(one), Some(two)) if two.share.total_cmp(&one.share).is_gt() => Some(reason(two)),
-        (Some(one), _) => Some(pattern(one)),
-        (None, two) => two.map(reason),
+        (Some(one), Some(two)) if two.share.total_cmp(&one.share).is_gt() => Some(reason(two, second)),
+        (Some(one), _) => Some(pattern(one, second)),
+        (None, two) => two.map(|two| reason(two, second)),
     }
+}
+
+/// A time to the second.
+fn second(at: Nanos) -> String {
+    rfc3339(at - at.rem_euclid(SECOND))
 }
 
 fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0).clamp(0.0, 100.0))
 }
 
-fn pattern(evidence: &PatternEvidence) -> Reason {
+fn pattern(evidence: &PatternEvidence, moment: impl Fn(Nanos) -> String) -> Reason {
     let (what, seen, expected, line) = explain::pattern(evidence);
-    Reason { what, seen, expected, outside: true, share: percent(evidence.share), line }
+    let before = explain::before(evidence, moment);
+    Reason { what, seen, expected, outside: true, share: percent(evidence.share), line, before }
 }
 
-/// One reason, in words and numbers.
-#[must_use]
-pub fn reason(evidence: &FeatureEvidence) -> Reason {
+fn reason(evidence: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Reason {
     let (what, unit) = match evidence.feature {
         Feature::LineLength => ("line length", " bytes"),
         Feature::ErrorCount => ("errors", ""),
@@ -245,6 +320,7 @@ pub fn reason(evidence: &FeatureEvidence) -> Reason {
         outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
         share: percent(evidence.share),
         line: None,
+        before: explain::frequent(evidence, moment),
     }
 }
 
@@ -342,11 +418,15 @@ fn size(incident: &Incident) -> String {
     format!("{} in {}", count(incident.lines, "line"), count(incident.windows, "unusual window"))
 }
 
-fn score(worst: &Anomaly) -> String {
+/// Score and threshold in words.
+#[must_use]
+pub fn score(worst: &Anomaly) -> String {
     format!("score {:.2}, unusual from {:.2}", worst.score, worst.threshold)
 }
 
-fn seen(worst: &Anomaly) -> String {
+/// How much of the window was seen, in words.
+#[must_use]
+pub fn seen(worst: &Anomaly) -> String {
     let late = if worst.late { ", some of them late" } else { "" };
     format!("{}{late}", coverage(&worst.evidence.coverage))
 }
@@ -365,9 +445,9 @@ fn coverage(coverage: &Coverage) -> String {
 }
 
 fn line(sample: &Sample) -> Line {
-    let stamp = rfc3339(sample.ts - sample.ts.rem_euclid(SECOND));
+    let stamp = second(sample.ts);
     let time = stamp.split_once('T').map_or(stamp.as_str(), |(_, time)| time).to_owned();
-    Line { time, text: sample.line.clone() }
+    Line { time, text: explain::marked(sample) }
 }
 
 /// An incident that was resolved while it was still unusual has expired: that is how the two are told apart.
@@ -410,6 +490,8 @@ mod tests {
             seen: 48.0,
             expected: (0.0, 3.0),
             share,
+            forest: 0.0,
+            frequent: None,
             windows: 1,
             presence: false,
         };
@@ -420,7 +502,10 @@ mod tests {
                 feature(Feature::WarnCount, shares[2]),
             ];
             let evidence = Evidence { features, ..Evidence::default() };
-            assert_eq!(strongest(&evidence), reasons(&evidence).into_iter().next());
+            assert_eq!(strongest(&evidence), reasons(&evidence, second).into_iter().next());
+            // What says nothing is left out, but something is said.
+            let told = shares.iter().filter(|share| **share > 0.0).count().max(1);
+            assert_eq!(reasons(&evidence, second).len(), told);
         }
         assert_eq!(strongest(&Evidence::default()), None);
     }

@@ -56,6 +56,8 @@ fn evidence() -> FeatureEvidence {
         seen: 4.0,
         expected: (0.0, 1.5),
         share: 0.5,
+        forest: 0.0,
+        frequent: None,
         windows: 1,
         presence: false,
     }

@@ -175,12 +175,14 @@ async fn a_github_that_lets_nobody_in() {
 async fn once_finds_and_says_so_as_json() {
     let loki = shop().loki();
     let place = shop().place(&loki);
-    let ended = place.run(&["once", "--exit-code", "--output", "json"]);
+    let ended = place.run(&["once", "--exit-code", "--explain", "--output", "json"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(ended.stdout.lines().all(|line| line.starts_with(r#"{"type":""#)), "{}", ended.stdout);
     let count = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
     assert!(count("anomaly") > 0 && count("incident") > 0 && count("summary") == 1);
+    let near = count("near_miss");
+    assert!((1..=20).contains(&near), "{near}");
     let summary = lines.last().unwrap();
     for field in ["lines", "windows", "anomalies", "incidents", "lines_per_second", "peak_rss_bytes"] {
         assert!(summary[field].as_f64().is_some_and(|value| value > 0.0), "{field} in {summary}");

@@ -47,6 +47,34 @@ fn something_found_is_code_3_where_it_is_asked_for() {
 }
 
 #[test]
+fn explain_shows_what_came_near_and_what_held_it_back() {
+    let place = Place::new();
+    // A variant of a known line, as a warning: odd, but not odd enough.
+    let text = steady(true).replace("T02:20:00Z INFO request 0 done", "T02:20:00Z WARN request 0 done late");
+    place.file("app.log", &text);
+    let plain = place.run(&["scan", "app.log"]).stdout;
+    assert!(plain.contains("passed: ") && !plain.contains("near miss"), "{plain}");
+    let told = place.run(&["scan", "--explain", "app.log"]).stdout;
+    let near: Vec<&str> = told.lines().skip_while(|line| !line.contains("near miss")).take(3).collect();
+    insta::assert_snapshot!(near.join("\n"), @r#"
+    2026-11-20 02:20:00  near miss app.log  new problem 1, expected 0: "request <*> done late"; never seen before
+                         held back: by chance once in 790 looks (5,800 needed)
+                         passed: 140 windows learnt (60 needed) · a warning or worse
+    "#);
+    let json = place.run(&["scan", "--explain", "--output", "json", "app.log"]).stdout;
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = rows.iter().filter_map(|row| row["type"].as_str()).collect();
+    assert_eq!(kinds, ["anomaly", "incident", "near_miss", "summary"]);
+    for row in &rows[..2] {
+        let shares = |name: &str| row[name].as_array().into_iter().flatten().filter_map(|one| one["share"].as_f64());
+        assert!((shares("features").chain(shares("patterns")).sum::<f64>() - 1.0).abs() < 0.01, "{row}");
+        assert!(row["gates"].as_array().unwrap().iter().all(|gate| gate["passed"] == true), "{row}");
+    }
+    let miss = &rows[2];
+    assert!(miss["surprise"].as_f64() < miss["needed"].as_f64() && miss["held_by"]["check"] == "budget", "{miss}");
+}
+
+#[test]
 fn standard_input_is_read_as_a_file_is() {
     let place = Place::new();
     place.file("app.log", &steady(true));

@@ -121,6 +121,7 @@ impl Demo {
             judge_from: None,
             dry: None,
             observer: Some(self.observe(Arc::clone(&told))),
+            explain: false,
             board: Board::default(),
         };
         let mut app = App::start(options, CancellationToken::new()).await?.context("the demo was stopped")?;

@@ -311,6 +311,28 @@ impl Miner {
         self.variables_with(headers, line)
     }
 
+    /// Where the variable parts of a line of any stream stand, in bytes, in order. Its header is taken to be the longest that
+    /// fits, of those learnt last. Slow: for explanations.
+    #[must_use]
+    pub fn marks(&self, line: &str) -> Vec<std::ops::Range<usize>> {
+        let mut wrap = wrapper::Wrap::default();
+        let bare = wrapper::strip(line.as_bytes(), &mut wrap);
+        let fitting = self.recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(bare).fits);
+        let headers = fitting.max_by_key(|headers| headers.columns()).unwrap_or(&self.common.headers);
+        let mut reader = Reader::default();
+        let message = reader.whole(line.as_bytes(), headers).text;
+        // A message that had to be unescaped is nowhere in the line: all of it is read for itself.
+        let start = (message.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
+        let inside = start..start.saturating_add(message.len());
+        let inside = if line.get(inside.clone()).is_some() { inside } else { 0..0 };
+        let known = self.variables_with(headers, line).into_iter().filter_map(|part| part.range);
+        let rest = value::loose(line).filter(|part| part.end <= inside.start || part.start >= inside.end);
+        let mut parts: Vec<std::ops::Range<usize>> = known.chain(rest).collect();
+        parts.retain(|part| line.get(part.clone()).is_some());
+        parts.sort_by_key(|part| part.start);
+        parts
+    }
+
     /// The kinds of the variable parts of a template's lines, in order, by its example.
     #[must_use]
     pub fn kinds(&self, id: TemplateId) -> Vec<ValueKind> {

@@ -97,6 +97,40 @@ pub fn kind_of(text: &str) -> ValueKind {
     }
 }
 
+/// Values that stand alone in the rest of a line, which no template knows: numbers, addresses, ids. Not times, which every
+/// line has, nor words. In bytes, in order.
+pub(super) fn loose(line: &str) -> impl Iterator<Item = Range<usize>> {
+    let stop = |c: char| c.is_whitespace() || "\"'=,;()[]{}<>|".contains(c);
+    line.split(stop).filter_map(move |word| {
+        let bare = word.trim_matches([':', '.']);
+        // The name of a field is no value.
+        let name = line
+            .get(offset(line, word) + word.len()..)
+            .is_some_and(|rest| rest.starts_with('=') || rest.starts_with("\":"));
+        let value = matches!(
+            kind_of(bare),
+            ValueKind::Number
+                | ValueKind::Duration
+                | ValueKind::Size
+                | ValueKind::Address
+                | ValueKind::Email
+                | ValueKind::Uuid
+                | ValueKind::Hex
+        );
+        let digits = bare.bytes().filter(u8::is_ascii_digit).count();
+        // `ORD-4711`, but not `Travel2Controller#115` or `http2`.
+        let id = digits > 2 && !bare.contains(['.', '#', '/']) && kind_of(bare) == ValueKind::Id;
+        let value = value || id;
+        let start = offset(line, bare);
+        (value && !name && !bare.is_empty()).then(|| start..start + bare.len())
+    })
+}
+
+/// Where a part of a line begins in it.
+fn offset(line: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).saturating_sub(line.as_ptr() as usize)
+}
+
 fn is_uuid(bytes: &[u8]) -> bool {
     bytes.len() == 36
         && bytes.iter().enumerate().all(|(at, b)| match at {
@@ -294,6 +328,25 @@ fn name_before(before: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_stand_alone_are_found() {
+        let found = |line: &str| loose(line).filter_map(|part| line.get(part)).collect::<Vec<_>>().join(" ");
+        for (line, text) in [
+            (
+                r#"{"timestamp":"2026-03-02T16:11:24.409106Z","level":"error","trace_id":"bf5025373cc7560e","attempt":2,"sku":"SKU-20036"}"#,
+                "bf5025373cc7560e 2 SKU-20036",
+            ),
+            ("ts=2026-03-02T16:35:02Z level=warn h2=x1 duration_ms=539 addr=10.0.0.7:80", "539 10.0.0.7:80"),
+            (
+                "16:23:17.144 ERROR 1 --- [order,f1d5987666d78ac5] [nio-8080-exec-4] t.Travel2Controller#115 http2",
+                "1 f1d5987666d78ac5 nio-8080-exec-4",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(found(line), text, "{line}");
+        }
+    }
 
     #[test]
     fn kinds() {

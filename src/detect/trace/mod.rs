@@ -20,6 +20,7 @@ use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
 use super::PatternKind;
 use super::past::Past;
 use super::tail::upper_tail;
+use super::{Check, Gate};
 use crate::time::{HOUR, Nanos};
 
 /// Windows that deviations are added up over.
@@ -97,6 +98,23 @@ pub struct Deviation {
     pub windows: usize,
     /// The bucket that durations are beyond, where they are slow.
     pub limit: Option<usize>,
+    /// Earlier sessions of these types, and how many of them were so.
+    pub past: (f64, f64),
+    /// Variance over mean of how many are so.
+    pub fano: f64,
+}
+
+impl Deviation {
+    /// What it had to pass before its surprise was looked at.
+    #[must_use]
+    pub fn gates(&self) -> [Gate; 3] {
+        let (sessions, so) = self.past;
+        [
+            Gate::least(Check::Requests, sessions, ENOUGH.into()),
+            Gate::below(Check::Unusual, so.max(0.0) / sessions.max(1.0), RARE),
+            Gate::least(Check::Excess, self.seen / self.expected.max(1e-9), TWICE),
+        ]
+    }
 }
 
 /// The sessions of a watch.
@@ -276,7 +294,8 @@ impl Trace {
         let expected = sessions * size / (past + 1.0);
         let fano = 1.0 + sessions / (past + 1.0);
         let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None }
+        let past = (past, size - 0.5);
+        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None, past, fano }
     }
 
     /// Whether sessions often have a line, but hardly ever begin with it.
@@ -319,9 +338,10 @@ fn sum(kind: Kind, tally: &Tally, parts: &mut [Part]) {
 
 fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     let (mut seen, mut sessions, mut expected, mut spread) = (0.0, 0.0, 0.0, 0.0);
-    let mut bucket = None;
+    let (mut bucket, mut known) = (None, (0.0, 0.0));
     for Part { limit, past, size, sums, .. } in parts {
         let Some((count, found)) = sums else { continue };
+        known = (known.0 + past, known.1 + size - 0.5);
         if matches!(kind, Kind::Slow(_)) {
             bucket = bucket.max(Some(limit.0));
         }
@@ -333,7 +353,7 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     // A gamma law for the rate and a Poisson law for the count: negative binomial.
     let fano = 1.0 + spread / f64::max(expected, 1e-12);
     let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket }
+    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, past: known, fano }
 }
 
 /// From which bucket on a count or a duration is a deviation.

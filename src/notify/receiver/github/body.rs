@@ -115,7 +115,7 @@ fn summary(said: &Message) -> String {
         ("How sure", said.sure()),
         ("Owner", said.owner.as_deref().map(value)),
     ];
-    table(["", ""], rows.into_iter().filter_map(|(label, value)| Some(vec![format!("**{label}**"), value?])))
+    table(&["", ""], rows.into_iter().filter_map(|(label, value)| Some(vec![format!("**{label}**"), value?])))
 }
 
 fn what_happened(said: &Message) -> String {
@@ -129,15 +129,26 @@ fn sentence(said: &Message) -> String {
 }
 
 fn why(said: &Message) -> Option<String> {
+    if said.why.is_empty() {
+        return None;
+    }
+    let known = said.why.iter().any(|reason| reason.before.is_some());
     let row = |reason: &crate::notify::render::Reason| {
         let line = reason.line.as_deref().map(|line| format!(": {}", escape::markdown(line, LINE)));
         let what = format!("{}{}", reason.what, line.unwrap_or_default());
-        vec![what, reason.seen.clone(), reason.expected.clone(), reason.share.clone()]
+        let mut row = vec![what, reason.seen.clone(), reason.expected.clone(), reason.share.clone()];
+        row.extend(
+            known.then(|| reason.before.as_deref().map(|before| escape::markdown(before, LINE)).unwrap_or_default()),
+        );
+        row
     };
-    (!said.why.is_empty()).then(|| {
-        let rows = said.why.iter().map(row);
-        format!("### Why\n\n{}", table(["Measured", "Seen", "Expected", "Share of the score"], rows))
-    })
+    let mut head = vec!["Measured", "Seen", "Expected", "Share of the score"];
+    head.extend(known.then_some("Besides"));
+    let mut parts = vec![format!("### Why\n\n{}", table(&head, said.why.iter().map(row)))];
+    let common: Vec<String> = said.common.iter().map(|one| escape::markdown(one, VALUE)).collect();
+    parts.extend((!common.is_empty()).then(|| format!("**In common**: {}", common.join(" · "))));
+    parts.extend((!said.gates.is_empty()).then(|| format!("**Passed**: {}", said.gates.join(" · "))));
+    Some(parts.join("\n\n"))
 }
 
 fn samples(said: &Message) -> Option<String> {
@@ -178,8 +189,8 @@ fn foot(said: &Message) -> String {
     )
 }
 
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rule = vec!["---"; N].join(" | ");
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rule = vec!["---"; head.len()].join(" | ");
     let mut out = format!("| {} |\n| {rule} |", head.join(" | "));
     for row in rows {
         out.push_str(&format!("\n| {} |", row.join(" | ")));
@@ -221,19 +232,86 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | most of them "payment gateway timeout", never seen before |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
+
+        **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
+
+        **Passed**: 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
 
         <details><summary>Log lines, secrets masked</summary>
 
         ```text
         22:02:01Z level=error msg="payment gateway timeout" order=<*>
         22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
-        22:02:30Z level=warn msg="retrying" attempt=3
+        22:02:30Z level=warn msg="retrying" attempt=‹3›
+        22:02:31Z level=warn msg="retrying" attempt=4
+        ```
+
+        </details>
+
+        ### How to look
+
+        [Incident at sigyn](<https://sigyn.example.com/incidents/00c0ffee00c0ffee>)
+
+        [Logs in Grafana](<https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D>)
+
+        [Runbook](<https://wiki.example.com/cart?a=1&b=2>)
+
+        ```logql
+        {service_name="cart"}
+        ```
+
+        ```sh
+        logcli query --from=2026-11-20T21:59:00Z --to=2026-11-20T22:04:00Z --limit=500 '{service_name="cart"}'
+        ```
+
+        <sub>sigyn · watch shop · incident 00c0ffee00c0ffee · closed by sigyn when it is over</sub>
+        "#);
+    }
+
+    #[test]
+    fn opened_for_its_lines() {
+        insta::assert_snapshot!(issue(fixture::patterns()), @r#"
+        [sigyn] cart: a step is missing
+        =====
+        <!-- sigyn:incident=00c0ffee00c0ffee fingerprint=v1:cd9da4c2580bd810 -->
+        |  |  |
+        | --- | --- |
+        | **Severity** | critical |
+        | **Where** | {service\_name="cart"} |
+        | **Labels** | cluster=eu-1 |
+        | **When** | since 2026-11-20T22:00:00Z, 3 minutes so far |
+        | **How much** | 3,412 lines in 3 unusual windows |
+        | **Lines per second** | ▃▃▃▅▇█ |
+        | **How sure** | score 0.93, unusual from 0.71 · requests 60 %, new lines 40 % · every line seen, counted exactly |
+        | **Owner** | team-shop |
+
+        ### What happened
+
+        cart: a step is missing, since 2026-11-20T22:00:00Z, 3 minutes so far, 3,412 lines in 3 unusual windows.
+
+        ### Why
+
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | step missing: "order &lt;\*&gt; stored" | in 14 of 15 requests (trace_id) | 0.1 (up to 2) | 60 % | first seen 2026-11-20T20:30:00Z, last before this 2026-11-20T21:59:00Z |
+        | new problem: "stock of &lt;\*&gt; is negative" | 1 | 0 | 40 % | never seen before |
+
+        **In common**: all 48 such lines from pod=cart-7; 12 % of the other lines
+
+        **Passed**: 1,440 windows learnt (60 needed) · 1,240 earlier requests like these (20 needed) · 0.08 % of those did so (under 15 % needed) · by chance once in 810,000 looks (490 needed)
+
+        <details><summary>Log lines, secrets masked</summary>
+
+        ```text
+        22:02:01Z level=error msg="payment gateway timeout" order=<*>
+        22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
+        22:02:30Z level=warn msg="retrying" attempt=‹3›
         22:02:31Z level=warn msg="retrying" attempt=4
         ```
 
@@ -312,12 +390,16 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | all of them "&lt;img src=x&gt; \`\`\` @·org/team #·12 \!\[x\](http:/·/e.vil) --&gt; &lt;\!-- sigyn:incident=1 --&gt;⏎fixes GH·-1 \| it's" |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
+
+        **In common**: all 48 errors from pod=&lt;img src=x&gt; \`\`\` @·org/team #·12 \!\[x\](http:/·/e.vil) --&gt; &lt;\!-- sigyn:incident=1 --&gt;⏎fixes GH·-1 \| it's; 12 % of the other lines
+
+        **Passed**: 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
 
         <details><summary>Log lines, secrets masked</summary>
 
@@ -370,19 +452,23 @@ mod tests {
 
         ### Why
 
-        | Measured | Seen | Expected | Share of the score |
-        | --- | --- | --- | --- |
-        | errors | 48 | 0 to 3 | 71 % |
-        | different messages | 131 | 20 to 42.5 | 19 % |
-        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |
-        | line length | 214 bytes | 80 to 220 | 2 % |
+        | Measured | Seen | Expected | Share of the score | Besides |
+        | --- | --- | --- | --- | --- |
+        | errors | 48 | 0 to 3 | 71 % | most of them "payment gateway timeout", never seen before |
+        | different messages | 131 | 20 to 42.5 | 19 % |  |
+        | rate | 20.1 lines/s | 4 to 9.25 | 8 % |  |
+        | line length | 214 bytes | 80 to 220 | 2 % |  |
+
+        **In common**: all 48 errors from pod=cart-7; 12 % of the other lines
+
+        **Passed**: 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)
 
         <details><summary>Log lines, secrets masked</summary>
 
         ```text
         22:02:01Z level=error msg="payment gateway timeout" order=<*>
         22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
-        22:02:30Z level=warn msg="retrying" attempt=3
+        22:02:30Z level=warn msg="retrying" attempt=‹3›
         22:02:31Z level=warn msg="retrying" attempt=4
         ```
 
