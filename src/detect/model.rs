@@ -138,8 +138,11 @@ impl Model {
         verdict: &decide::Verdict,
     ) -> Vec<FeatureEvidence> {
         let recent = self.isolation.history().newest(usize::MAX);
+        let heard = self.config.detectors;
+        let has_part = |feature: Feature| heard.has(feature) && verdict.parts[feature as usize] > 0.0;
         let mut all: Vec<FeatureEvidence> = features(self.config.preset)
             .iter()
+            .filter(|feature| has_part(**feature))
             .filter_map(|feature| {
                 let (share, forest) = (verdict.parts[*feature as usize], verdict.forest[*feature as usize]);
                 if let Some(finding) = strongest(findings.iter().filter(|finding| finding.feature == *feature)) {

@@ -1,0 +1,209 @@
+//! What each detector finds at the end of a window, put into words and gates.
+//!
+//! What comes in: the end of a window. What goes out: [`Found`]s, and near misses where they are asked for. What never
+//! happens here: a line read.
+
+use std::borrow::Cow;
+
+use super::super::burst::Burst;
+use super::super::calibrate::to_score;
+use super::super::mask::mask_secrets;
+use super::super::tail::ordinary;
+use super::super::trace::tally::{Unit, span_end};
+use super::super::trace::{Deviation, Kind};
+use super::super::{Before, Check, Gate, Level, OddValue, PatternEvidence, PatternKind};
+use super::unit::UnitInfo;
+use super::{AGE, Found, GroupNumber, MAX_MISSED, Patterns, State};
+use crate::time::Nanos;
+
+impl Patterns {
+    pub(super) fn sessions(&mut self, end: Nanos) -> Vec<Found> {
+        let State { units, trace, .. } = &mut self.state;
+        let bad = |unit: Unit| units.get(unit as usize).is_some_and(|one| one.level >= Level::Warn);
+        let judged: Vec<(Deviation, bool)> = trace
+            .close(end, bad)
+            .into_iter()
+            .filter(|one| self.config.detectors.has(one.kind.told(bad)))
+            .map(|one| {
+                let wrong = trace.surprise(&one) >= self.needed;
+                (one, wrong)
+            })
+            .collect();
+        trace.learn(&judged);
+        let missed = judged.iter().filter(|(_, wrong)| !wrong).map(|(one, _)| (self.state.trace.surprise(one), one));
+        let missed: Vec<(f64, &Deviation)> = missed.collect();
+        self.miss(missed, |this, one| this.told(one, end));
+        let wrong = judged.iter().filter(|(_, wrong)| *wrong);
+        wrong.map(|(one, _)| self.told(one, end)).collect()
+    }
+
+    pub(super) fn told(&self, one: &Deviation, end: Nanos) -> Found {
+        let (unit, after) = match one.kind {
+            Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => (at, None),
+            Kind::Slow(_) => (Unit::MAX, None),
+            Kind::Order(from, to) => (to, self.text(from)),
+        };
+        let kind = one.kind.told(|unit| self.is_bad(unit));
+        let evidence = PatternEvidence {
+            after,
+            key: self.state.trace.name().map(str::to_owned),
+            seen: one.seen,
+            of: one.sessions,
+            expected: one.expected,
+            most: Some(ordinary(one.expected, one.fano)),
+            seconds: one.limit.map(span_end),
+            value: None,
+            windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+            ..self.evidence(kind, unit, end)
+        };
+        let left = self.state.trace.surprise(one);
+        let gates = one.gates().into_iter().chain([
+            Gate::least(Check::Budget, one.surprise, self.needed),
+            Gate::least(Check::SecondLook, left, self.needed),
+        ]);
+        let mut found = self.found(unit, left, evidence, gates.collect());
+        if let Kind::Slow(group) = one.kind {
+            found.group = GroupNumber(group);
+        }
+        found
+    }
+
+    /// Keeps what of all that was not told came nearest, where that is asked for. All come with their surprise.
+    pub(super) fn miss<T>(&mut self, mut all: Vec<(f64, T)>, found: impl Fn(&Self, &T) -> Found) {
+        if self.missed.is_none() {
+            return;
+        }
+        all.retain(|(surprise, _)| *surprise > 0.0);
+        all.sort_by(|one, two| two.0.total_cmp(&one.0));
+        let near: Vec<Found> = all.iter().take(MAX_MISSED).map(|(_, one)| found(self, one)).collect();
+        self.missed.iter_mut().for_each(|missed| missed.extend(near.iter().cloned()));
+    }
+
+    pub(super) fn novel(&mut self, end: Nanos) -> Vec<Found> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let (mut found, mut quiet) = (Vec::new(), Vec::new());
+        let mut with_new: Vec<u32> = Vec::new();
+        for (unit, unknown) in fresh {
+            let Some((group, level)) = self.state.units.get(unit as usize).map(|info| (info.group, info.level)) else {
+                continue;
+            };
+            if level < Level::Warn {
+                continue;
+            }
+            with_new.push(group);
+            let surprise = self.state.novelty.surprise(group, level, unknown);
+            if surprise >= self.needed && self.config.detectors.has(PatternKind::New) {
+                found.push(self.fresh(unit, surprise, end));
+            } else {
+                quiet.push((surprise, (surprise, unit)));
+            }
+        }
+        self.miss(quiet, |this, (surprise, unit)| this.fresh(*unit, *surprise, end));
+        for group in 0..self.state.groups.len() as u32 {
+            self.state.novelty.close(group, with_new.contains(&group));
+        }
+        for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
+            if *lines > 0 {
+                (*windows, *share) = (*windows * AGE + 1.0, *share * AGE + *keyed as f32 / *lines as f32);
+            }
+            (*lines, *keyed) = (0, 0);
+        }
+        found
+    }
+
+    pub(super) fn fresh(&self, unit: Unit, surprise: f64, end: Nanos) -> Found {
+        let gates = vec![
+            Gate::plain(Check::Level, true),
+            self.state.novelty.history(self.group_of(unit)),
+            Gate::least(Check::Budget, surprise, self.needed),
+        ];
+        self.found(unit, surprise, self.evidence(PatternKind::New, unit, end), gates)
+    }
+
+    pub(super) fn bursts(&mut self, end: Nanos) -> Vec<Found> {
+        let mut bursts = self.state.bursts.close();
+        bursts.retain(|_| self.config.detectors.has(PatternKind::Burst));
+        let surprise = |burst: &Burst| self.state.bursts.surprise(burst);
+        let judged: Vec<(Burst, bool)> =
+            bursts.into_iter().map(|one| (surprise(&one) >= self.needed, one)).map(|(told, one)| (one, told)).collect();
+        let told = judged.iter().filter(|(_, told)| *told).map(|(one, _)| self.burst(one, end)).collect();
+        let missed = judged.iter().filter(|(_, told)| !told).map(|(one, _)| (self.state.bursts.surprise(one), one));
+        let missed: Vec<(f64, &Burst)> = missed.collect();
+        self.miss(missed, |this, one| this.burst(one, end));
+        self.state.bursts.told(&judged);
+        told
+    }
+
+    pub(super) fn burst(&self, one: &Burst, end: Nanos) -> Found {
+        let problem = PatternEvidence {
+            seen: one.seen,
+            of: one.seen,
+            expected: one.expected,
+            most: Some(ordinary(one.expected, one.fano)),
+            windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+            ..self.evidence(PatternKind::Burst, one.unit, end)
+        };
+        let left = self.state.bursts.surprise(one);
+        let gates = self.state.bursts.gates(one).into_iter().chain([
+            Gate::least(Check::Budget, one.surprise, self.needed),
+            Gate::least(Check::SecondLook, left, self.needed),
+        ]);
+        self.found(one.unit, left, problem, gates.collect())
+    }
+
+    pub(super) fn values(&mut self, end: Nanos) -> Vec<Found> {
+        let mut odd = self.state.values.close();
+        odd.retain(|_| self.config.detectors.has(PatternKind::Value));
+        let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
+        // A number that may be somebody's PIN is not told.
+        let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
+        let wrong = judged.filter(|(surprise, one)| *surprise >= self.needed && !secret(&one.name));
+        wrong
+            .map(|(surprise, one)| {
+                let name = one.name;
+                let evidence = PatternEvidence {
+                    seen: one.seen.into(),
+                    of: one.seen.into(),
+                    windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+                    value: Some(OddValue { name, seen: one.value, expected: one.usual }),
+                    ..self.evidence(PatternKind::Value, one.unit, end)
+                };
+                let gates = vec![Gate::least(Check::SecondLook, surprise, self.needed)];
+                self.found(one.unit, surprise, evidence, gates)
+            })
+            .collect()
+    }
+
+    pub(super) fn is_bad(&self, unit: Unit) -> bool {
+        self.state.units.get(unit as usize).is_some_and(|info| info.level >= Level::Warn)
+    }
+
+    /// A finding about a unit in the window that ends now: its line, and when it was seen before.
+    pub(super) fn evidence(&self, kind: PatternKind, unit: Unit, end: Nanos) -> PatternEvidence {
+        let before = self.before(unit, end - self.window);
+        PatternEvidence { line: self.text(unit), before, ..PatternEvidence::of(kind) }
+    }
+
+    /// When a unit, or what it has become a part of, was seen before.
+    pub(super) fn before(&self, unit: Unit, start: Nanos) -> Option<Before> {
+        let UnitInfo { group, template, .. } = self.state.units.get(unit as usize)?;
+        let now = self.state.unit_of.get(&(*group, self.miner.resolve(*template).0));
+        self.state.seen.before(now.copied().unwrap_or(unit), start)
+    }
+
+    pub(super) fn found(&self, unit: Unit, surprise: f64, evidence: PatternEvidence, gates: Vec<Gate>) -> Found {
+        let group = self.group_of(unit);
+        let lines = matches!(
+            evidence.kind,
+            PatternKind::New | PatternKind::Burst | PatternKind::Begins | PatternKind::Unexpected
+        );
+        Found {
+            group: GroupNumber(group),
+            scores: (to_score(surprise), to_score(self.needed)),
+            evidence,
+            sample: self.samples.get(unit),
+            gates,
+            common: if lines { self.spread.of_unit(group, unit) } else { Vec::new() },
+        }
+    }
+}

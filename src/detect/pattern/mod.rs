@@ -1,0 +1,384 @@
+//! What is found in the templates of a watch: in sessions over all of its groups, and in what a group never wrote before.
+//!
+//! What comes in: entries in the order of time with their groups, and the ends of windows. What goes out: for the groups
+//! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
+
+mod find;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::burst::Bursts;
+use super::calibrate::{needed, to_score};
+use super::config::{DetectConfig, WindowSpec};
+use super::novelty::Novelty;
+use super::rarity::Rarity;
+use super::seen::{Samples, Seen};
+use super::spread::{Origin, Spread};
+use super::template::{Limits, Miner, StreamSlot, TemplateId};
+use super::trace::Trace;
+use super::trace::tally::Unit;
+use super::value::Values;
+use super::voice::Detectors;
+use super::{Check, Common, Frequent, Gate, Level, Odd, PatternEvidence, PatternKind, Sample};
+use unit::UnitInfo;
+
+use crate::collect::{Entry, Stream};
+use crate::time::{MINUTE, Nanos};
+
+/// Lines of one group with one template that are told apart; further ones are one a group.
+const MAX_UNITS: usize = 50_000;
+/// Findings that are kept of a group and a window.
+const MAX_FOUND: usize = 5;
+/// Of what was not told, so much is kept of each kind and window.
+const MAX_MISSED: usize = 10;
+/// Detectors that share the budget: features, sessions, new lines, and one for what is to come.
+const FAMILIES: f64 = 4.0;
+const DAY_SECONDS: f64 = 86_400.0;
+/// A group is in sessions from this share of its lines on, over so many windows at least; older ones weigh less.
+const IN_SESSIONS: f32 = 0.8;
+const ENOUGH_WINDOWS: f32 = 20.0;
+const AGE: f32 = 0.995;
+/// Bytes of a line that a finding shows.
+const SHOWN: usize = 160;
+
+/// A group as the patterns number it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupNumber(u32);
+
+/// Where an entry belongs; good for one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    group: GroupNumber,
+    stream: StreamSlot,
+    origin: Origin,
+}
+
+/// Something found about a group.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which group.
+    pub group: GroupNumber,
+    /// Its surprise and the one that was needed, as scores.
+    pub scores: (f64, f64),
+    /// What, with a share of nothing yet.
+    pub evidence: PatternEvidence,
+    /// One of the lines in the window, where there is one.
+    pub sample: Option<Sample>,
+    /// What it had to pass; of what is not told, not all is passed.
+    pub gates: Vec<Gate>,
+    /// Labels that its lines have in common.
+    pub common: Vec<Common>,
+}
+
+/// All that is known of the templates of a watch.
+pub struct Patterns {
+    miner: Miner,
+    state: State,
+    fresh: Vec<(Unit, f64)>,
+    samples: Samples,
+    spread: Spread,
+    /// Length of a window.
+    window: Nanos,
+    needed: f64,
+    config: DetectConfig,
+    /// What was not told of the last window, where that is asked for.
+    missed: Option<Vec<Found>>,
+}
+
+/// What a restart needs besides the miner.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    groups: Vec<u64>,
+    /// By group: lines of this window, and those in sessions.
+    keyed: Vec<(u32, u32)>,
+    /// By group: windows with lines, and the sum of their shares of lines in sessions; older ones weigh less.
+    in_sessions: Vec<(f32, f32)>,
+    units: Vec<UnitInfo>,
+    trace: Trace,
+    novelty: Novelty,
+    bursts: Bursts,
+    #[serde(default)]
+    rarity: Rarity,
+    #[serde(default)]
+    values: Values,
+    #[serde(default)]
+    seen: Seen,
+    #[serde(skip)]
+    group_of: FxHashMap<u64, u32>,
+    /// Templates of a group that only begin otherwise than a known one: the stream's header was learnt anew, or is longer.
+    #[serde(default)]
+    again: Vec<(u32, TemplateId, Unit)>,
+    #[serde(skip)]
+    unit_of: FxHashMap<(u32, u32), Unit>,
+    /// By group and ending.
+    #[serde(skip)]
+    endings: FxHashMap<(u32, u64), Unit>,
+}
+
+/// Version of the text of a snapshot.
+const VERSION: u32 = 1;
+
+impl Patterns {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(config: &DetectConfig, window: WindowSpec) -> Self {
+        let nanos = match window {
+            WindowSpec::Time(span) => span.nanos(),
+            WindowSpec::Lines { .. } => MINUTE,
+        };
+        let windows = DAY_SECONDS / (nanos as f64 / 1e9).max(1.0);
+        let budget = config.false_alerts_per_day.clamp(1e-6, 1e6);
+        Self {
+            miner: Miner::new(Limits::default()),
+            state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
+            fresh: Vec::new(),
+            samples: Samples::default(),
+            spread: Spread::default(),
+            window: nanos,
+            missed: None,
+            config: DetectConfig { window, ..config.clone() },
+            needed: (windows * FAMILIES / budget).max(100.0).ln(),
+        }
+    }
+
+    /// The number of a group, by its fingerprint.
+    pub fn group(&mut self, fingerprint: u64) -> GroupNumber {
+        let State { groups, keyed, in_sessions, group_of, .. } = &mut self.state;
+        GroupNumber(*group_of.entry(fingerprint).or_insert_with(|| {
+            groups.push(fingerprint);
+            keyed.push((0, 0));
+            in_sessions.push((0.0, 0.0));
+            groups.len() as u32 - 1
+        }))
+    }
+
+    /// From now on [`Patterns::missed`] says what was not told.
+    pub fn explain(&mut self) {
+        self.missed = Some(Vec::new());
+    }
+
+    /// Where the entries of a stream of a group belong.
+    pub fn place(&mut self, group: u64, stream: &Arc<Stream>) -> Place {
+        let group = self.group(group);
+        Place { group, stream: self.miner.stream(stream.hash), origin: self.spread.origin(group.0, stream) }
+    }
+
+    /// Forgets where lines come from when there are too many places. True when it did: places are to be asked for again.
+    pub fn forget_places(&mut self) -> bool {
+        self.spread.forget()
+    }
+
+    /// Takes an entry in and gives its template, and the level to count it with: a problem that belongs to the ordinary
+    /// course of its session is none.
+    pub fn add(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> (TemplateId, Level) {
+        let (template, level) = self.take(place, entry, level);
+        self.spread.add(place.origin, level);
+        (template, level)
+    }
+
+    fn take(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> (TemplateId, Level) {
+        let group = place.group.0;
+        let mined = self.miner.mine(place.stream, entry.ts, level, entry.line);
+        if let Some(trace) = mined.trace {
+            let unit = self.unit(group, trace, Level::Error);
+            self.state.bursts.add(unit);
+            self.samples.note(&mut self.state.seen, unit, entry.ts);
+            self.spread.add_problem(place.origin, unit);
+        }
+        if mined.continues {
+            return (mined.template, level);
+        }
+        let unit = self.unit(group, mined.template, level);
+        self.samples.keep(&mut self.state.seen, unit, entry, level);
+        self.state.values.add(unit, self.miner.numbers());
+        let follow = self.config.detectors.has_any(Detectors::TRACE);
+        let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
+        if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
+            *lines += 1;
+            *with_key += u32::from(in_session.is_some());
+        }
+        if in_session == Some(true) {
+            return (mined.template, level.min(Level::Info));
+        }
+        if level >= Level::Warn {
+            self.state.bursts.add(unit);
+            self.spread.add_problem(place.origin, unit);
+        }
+        (mined.template, level)
+    }
+
+    /// The template of an entry that was missed before: it is no part of a session any more.
+    pub fn template(&mut self, place: Place, entry: &Entry<'_>, level: Level) -> TemplateId {
+        self.miner.mine(place.stream, entry.ts, level, entry.line).template
+    }
+
+    /// Whether nearly all lines of a group belong to sessions: then how many there are follows from the sessions.
+    #[must_use]
+    pub fn is_in_sessions(&self, group: GroupNumber) -> bool {
+        let known = self.state.in_sessions.get(group.0 as usize);
+        known.is_some_and(|(windows, share)| *windows >= ENOUGH_WINDOWS && *share >= IN_SESSIONS * windows)
+    }
+
+    /// The rarest line of a window of lines that begins at `start`, as a finding that is told when its score reaches its
+    /// threshold; `None` while too little is known.
+    #[must_use]
+    pub fn rarest(&self, group: GroupNumber, window: &[(TemplateId, Level)], start: Nanos) -> Option<Found> {
+        if !self.config.detectors.has(PatternKind::Rare) {
+            return None;
+        }
+        let rarest = self.state.rarity.judge(group.0, window)?;
+        let unit = self.state.unit_of.get(&(group.0, rarest.template.0)).copied();
+        let evidence = PatternEvidence {
+            line: unit.and_then(|unit| self.text(unit)),
+            before: unit.and_then(|unit| self.state.seen.before(unit, start)),
+            seen: rarest.seen,
+            of: rarest.of,
+            expected: rarest.seen / rarest.of.max(1.0),
+            ..PatternEvidence::of(PatternKind::Rare)
+        };
+        let needed = needed(&self.config, rarest.seconds);
+        let quiet = rarest.surprise < needed;
+        let surprise = if quiet { rarest.order.min(needed - 1e-6) } else { rarest.order };
+        let mut gates = vec![Gate::least(Check::Windows, rarest.of, rarest.enough())];
+        gates.push(Gate::plain(Check::Level, rarest.surprise > 0.0));
+        gates.push(Gate::least(Check::Budget, if quiet { rarest.surprise } else { surprise }, needed));
+        let scores = (to_score(surprise), to_score(needed));
+        Some(Found { group, scores, evidence, sample: None, gates, common: Vec::new() })
+    }
+
+    /// What has become of the templates of a window: each once, with its worst level.
+    #[must_use]
+    pub fn resolved(&self, window: &[(u64, Level)]) -> Vec<(TemplateId, Level)> {
+        let id = |message: u64| TemplateId(u32::try_from(message).unwrap_or(u32::MAX));
+        let mut all: Vec<(TemplateId, Level)> =
+            window.iter().map(|(message, level)| (self.miner.resolve(id(*message)), *level)).collect();
+        all.sort_unstable();
+        all.reverse();
+        all.dedup_by_key(|(template, _)| *template);
+        all
+    }
+
+    /// Counts the templates of a window of lines that took so many seconds.
+    pub fn learn_window(&mut self, group: GroupNumber, window: &[(TemplateId, Level)], seconds: f64) {
+        self.state.rarity.learn(group.0, window, seconds);
+    }
+
+    /// Ends a window. Of one that was not seen whole nothing is said, and what is open is forgotten.
+    pub fn close(&mut self, end: Nanos, whole: bool) -> Vec<Found> {
+        self.follow_merges();
+        self.missed.iter_mut().for_each(Vec::clear);
+        if !whole {
+            self.jump(end);
+            return Vec::new();
+        }
+        self.spread.close();
+        let mut found = self.sessions(end);
+        found.extend(self.novel(end));
+        found.extend(self.bursts(end));
+        found.extend(self.values(end));
+        self.samples.close();
+        found.sort_by(|one, two| {
+            (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let mut kept: Vec<Found> = Vec::new();
+        for one in found {
+            if kept.iter().filter(|kept| kept.group == one.group).count() < MAX_FOUND {
+                kept.push(one);
+            }
+        }
+        kept
+    }
+
+    /// Forgets what is open: entries before `start` were not read.
+    pub fn jump(&mut self, start: Nanos) {
+        self.state.trace.jump(start);
+        self.state.bursts.jump();
+        self.state.values.jump();
+        self.samples.close();
+        self.spread.discard();
+        self.fresh.clear();
+    }
+
+    /// What was not told of the last window, the nearest of each kind, and what it did not pass.
+    #[must_use]
+    pub fn missed(&self) -> &[Found] {
+        self.missed.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is asked for what was not told.
+    #[must_use]
+    pub fn is_explaining(&self) -> bool {
+        self.missed.is_some()
+    }
+
+    /// What the errors or the warnings of a group in the last window have in common.
+    #[must_use]
+    pub fn common(&self, group: GroupNumber, odd: Odd) -> Vec<Common> {
+        self.spread.of_level(group.0, odd)
+    }
+
+    /// The line that comes most often among the errors or the warnings of a group in the window that has ended at `end`.
+    #[must_use]
+    pub fn frequent(&self, group: GroupNumber, odd: Odd, end: Nanos) -> Option<Frequent> {
+        let is_odd = |unit: Unit| {
+            let known = self.state.units.get(unit as usize).filter(|known| known.group == group.0);
+            known.is_some_and(|known| (known.level >= Level::Error) == (odd == Odd::Errors))
+        };
+        let (unit, part) = self.spread.most_frequent(is_odd)?;
+        Some(Frequent { line: self.text(unit)?, part, before: self.before(unit, end - self.window) })
+    }
+
+    /// Marks the variable parts of lines.
+    pub fn mark(&self, samples: &mut [Sample]) {
+        for one in samples {
+            let parts = self.miner.marks(&one.line).into_iter();
+            one.variables = parts.map(|part| (part.start as u32, part.end as u32)).collect();
+        }
+    }
+
+    /// What a restart needs, as bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let state = serde_json::to_vec(&self.state).unwrap_or_default();
+        let mut out = (state.len() as u64).to_le_bytes().to_vec();
+        out.extend(state);
+        out.extend(self.miner.snapshot());
+        out
+    }
+
+    /// Puts a snapshot back; one of another version or a damaged one is left aside, and all is learnt anew.
+    pub fn restore(&mut self, bytes: &[u8]) {
+        let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+        let Some((state, miner)) = rest.split_at_checked(u64::from_le_bytes(*length) as usize) else { return };
+        let miner = Miner::restore(Limits::default(), miner);
+        let state = serde_json::from_slice::<State>(state).ok().filter(|state| state.version == VERSION);
+        let (Some(mut state), Some(miner)) = (state, miner) else { return };
+        state.seen.fill(state.units.len());
+        state.group_of = state.groups.iter().copied().zip(0..).collect();
+        state.unit_of = state.units.iter().map(|one| (one.group, one.template.0)).zip(0..).collect();
+        state.unit_of.extend(state.again.iter().map(|(group, template, unit)| ((*group, template.0), *unit)));
+        for (unit, one) in (0..).zip(&state.units) {
+            state.endings.entry((one.group, one.ending)).or_insert(unit);
+        }
+        (self.state, self.miner) = (state, miner);
+    }
+}
+
+impl std::fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patterns").field("units", &self.state.units.len()).finish_non_exhaustive()
+    }
+}
+
+/// The first bytes of a text, at most so many.
+pub(super) fn head(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
+}
