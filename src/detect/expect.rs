@@ -24,6 +24,9 @@ const LONGEST: usize = 29;
 /// The newest windows may be the onset of what is to be found, so the recent level is taken from those before them.
 const SKIP: usize = 10;
 
+/// What is left of the recent level from one window to the next at the least.
+const SUDDEN: f64 = 0.5;
+
 /// Something about a window that is not as expected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -46,6 +49,8 @@ pub struct Finding {
 pub struct Expectation {
     counts: Vec<Count>,
     reals: Vec<Real>,
+    /// Of windows of time.
+    quiet: Option<Quiet>,
     block: usize,
 }
 
@@ -84,7 +89,8 @@ impl Expectation {
                 }
             }
         }
-        Self { counts, reals, block }
+        let quiet = if timed { Quiet::fit(rows) } else { None };
+        Self { counts, reals, quiet, block }
     }
 
     /// All that is not as expected. `trail` and `recent` hold the rows before this one, the newest first; the trail holds
@@ -117,10 +123,27 @@ impl Expectation {
                 found.extend(count.finding(now, before, || settled.of_count(count), row.seconds()));
             }
         }
+        if row.lines() == 0
+            && let Some(quiet) = &self.quiet
+        {
+            let run = 1 + trail.clone().take_while(|row| row.lines() == 0).count();
+            found.extend(quiet.finding(run, || self.mean_rate(settled.lines, settled.count, row.seconds())));
+        }
         for real in &self.reals {
             found.extend(real.finding(row, recent.clone().skip(SKIP).take(self.block)));
         }
         found
+    }
+
+    /// Between which values the rate is expected over many windows; these recent ones had so many lines.
+    fn mean_rate(&self, lines: f64, windows: usize, seconds: f64) -> (f64, f64) {
+        let longest = self.counts.iter().filter(|count| count.feature == Feature::Rate).max_by_key(|count| count.span);
+        let range = |count: &Count| {
+            let (low, high) = count.range(count.band(Recent { count: windows, sum: lines }));
+            let scale = count.span as f64 * seconds;
+            (low / scale, high / scale)
+        };
+        longest.map(range).unwrap_or_default()
     }
 
     /// Where a feature's values are expected in one window.
@@ -302,7 +325,12 @@ impl Count {
             // Both have been seen before, whichever way it is off.
             return None;
         }
-        let band = self.band(recent());
+        let recent = recent();
+        let mut band = self.band(recent);
+        if self.feature == Feature::Rate && recent.count > BLOCK / 3 {
+            // The band knows nights; but from one minute to the next the lines of a day do not become those of a night.
+            band.0 = band.0.max(SUDDEN * recent.sum / recent.count as f64 * span);
+        }
         let up = lasting > band.1;
         if !up && self.feature != Feature::Rate {
             // Nobody cares for fewer of anything but lines.
@@ -369,6 +397,42 @@ impl Count {
             if lower_tail(middle, low, self.fano) < limit { under = middle } else { over = middle }
         }
         (over.max(0.0), from)
+    }
+}
+
+/// Windows without a line: how often they begin, and go on. A group that is never quiet is missed sooner than its counts
+/// alone would have it, for lines come in bursts.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    /// -ln of the chance that the next window is the first empty one, and that one more follows.
+    begins: f64,
+    goes_on: f64,
+    /// The longest that it went on.
+    longest: usize,
+}
+
+impl Quiet {
+    fn fit<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<Self> {
+        let (mut windows, mut empty, mut stays, mut run, mut longest) = (0.0, 0.0, 0.0, 0, 0);
+        for row in rows {
+            let now = row.lines() == 0;
+            windows += 1.0;
+            empty += f64::from(u8::from(now));
+            stays += f64::from(u8::from(now && run > 0));
+            run = if now { run + 1 } else { 0 };
+            longest = longest.max(run);
+        }
+        let begins: f64 = (empty - stays + 0.5) / (windows - empty + 1.0);
+        let goes_on: f64 = (stays + 1.0) / (empty + 2.0);
+        if windows < 2.0 * BLOCK as f64 { None } else { Some(Self { begins: -begins.ln(), goes_on: -goes_on.ln(), longest }) }
+    }
+
+    fn finding(&self, run: usize, range: impl Fn() -> (f64, f64)) -> Option<Finding> {
+        let surprise = self.begins + (run - 1) as f64 * self.goes_on;
+        let expected = if run > 2 * self.longest + 1 && surprise > 0.0 { range() } else { return None };
+        let feature = Feature::Rate;
+        let found = Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false };
+        if expected.0 > 0.0 { Some(found) } else { None }
     }
 }
 

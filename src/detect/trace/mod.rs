@@ -33,7 +33,7 @@ const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
 /// Sessions with a line that make it known.
-const KNOWN: f64 = 100.0;
+const KNOWN: f64 = 150.0;
 /// Nobody is woken for less than twice what is usual, however many sessions there are.
 const TWICE: f64 = 2.0;
 /// Deviations that are remembered as told.
