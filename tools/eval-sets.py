@@ -190,6 +190,9 @@ def resampled(runner, shared, folder, days):
     return table(header, rows)
 
 
+# Seeds of the generator's streams.
+GENERATED = range(61, 66)
+
 # Of the sets that are scored by units: (file, window, protocol, name)
 ABLATED = [
     ("hdfs/hdfs_dev.tsv.gz", "session", "all", "hdfs"),
@@ -230,6 +233,30 @@ def units_ablated(runner, data):
     return table(["set", "detector", "alone: P / R / F1", "PR-AUC", "without it: P / R / F1", "PR-AUC"], rows)
 
 
+def generated(generator, folder, seed):
+    """A stream of our own generator: five hours, one fault of each kind after 90 minutes."""
+    file = os.path.join(folder, f"generated{seed}", "stream.tsv.gz")
+    if not os.path.exists(file):
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        options = ["--seed", str(seed), "--duration", "5h", "--rate", "10", "--quiet", "90m", "--labelled", file]
+        subprocess.run([generator, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return file
+
+
+def generated_ablated(runner, generator, folder):
+    """Our own generator's faults: found and named, false."""
+    arguments = ("--window", "1m", "--warm-up", "60m")
+    pool = [variants(runner, generated(generator, folder, seed), *arguments) for seed in GENERATED]
+    total = lambda key, variant: sum(reports[variant][key] or 0 for reports in pool)
+    cells = lambda variant: [total(key, variant) for key in ("incidents_found", "false_notifications", "benign_notified")]
+    rows = []
+    for kind, detector in pool[0]:
+        if kind == "alone":
+            without = ("without", detector)
+            rows.append([detector, *cells((kind, detector)), *(cells(without) if without in pool[0] else [""] * 3)])
+    return table(["detector", "alone: found", "false", "benign", "without: found", "false", "benign"], rows)
+
+
 def streams_ablated(runner, shared, folder):
     """The resampled streams with faults and the clean ones, and real faults: found and named, false."""
     pools = {"faults": [], "clean": [], "trainticket": []}
@@ -259,13 +286,18 @@ def streams_ablated(runner, shared, folder):
                   *(f"without: {one}" if one == "found" else one for one in head)], rows)
 
 
-def ablated(runner, shared, folder):
+def ablated(runner, shared, folder, generator):
     parts = ["Units at the engine's own threshold:", units_ablated(runner, os.path.join(shared, "data"))]
     if folder:
         parts += [
             "Incidents, online, 10 s windows: resampled streams, five with 50 faults and 20 harmless surprises, two clean, 27.5 "
             "normal hours in all; and `trainticket` with 26 real faults:",
             streams_ablated(runner, shared, folder),
+        ]
+    if folder and generator:
+        parts += [
+            "Our own generator, online, windows of a minute: five streams of five hours with 60 faults, five of each kind:",
+            generated_ablated(runner, generator, folder),
         ]
     return parts
 
@@ -286,6 +318,7 @@ def main():
     parser.add_argument("--streams", metavar="FOLDER", help="folder of resampled streams; without it they are left out")
     parser.add_argument("--days", action="store_true", help="the 72-hour streams too")
     parser.add_argument("--ablation", action="store_true", help="each detector alone, and all without it, instead")
+    parser.add_argument("--generator", metavar="BINARY", help="log-generator; with --ablation its streams too")
     parser.add_argument("--sigyn", default="target/release/sigyn", metavar="BINARY")
     parser.add_argument("--write", metavar="DOCUMENT", help="put the tables between the markers of this document")
     parser.add_argument("--json", metavar="FILE", help="keep all figures, one object a line")
@@ -297,7 +330,7 @@ def main():
     keep = open(arguments.json, "w", encoding="utf-8") if arguments.json else None
     runner = Runner(arguments.sigyn, keep)
     if arguments.ablation:
-        parts = ablated(runner, arguments.shared, arguments.streams)
+        parts = ablated(runner, arguments.shared, arguments.streams, arguments.generator)
     else:
         parts = ["Units at the engine's own threshold:", units(runner, data), "Online, 10 s windows:", online(runner, data)]
     if arguments.streams and not arguments.ablation:
