@@ -424,7 +424,11 @@ impl Quiet {
         }
         let begins: f64 = (empty - stays + 0.5) / (windows - empty + 1.0);
         let goes_on: f64 = (stays + 1.0) / (empty + 2.0);
-        if windows < 2.0 * BLOCK as f64 { None } else { Some(Self { begins: -begins.ln(), goes_on: -goes_on.ln(), longest }) }
+        if windows < 2.0 * BLOCK as f64 {
+            None
+        } else {
+            Some(Self { begins: -begins.ln(), goes_on: -goes_on.ln(), longest })
+        }
     }
 
     fn finding(&self, run: usize, range: impl Fn() -> (f64, f64)) -> Option<Finding> {
