@@ -81,6 +81,15 @@ struct Known {
 }
 
 impl Known {
+    /// Takes in what another knew: windows with both are counted twice, which makes bursts smaller and more frequent.
+    fn merge(&mut self, other: &Self) {
+        let at = self.at.max(other.at);
+        let (one, two) = (self.lately(at), other.lately(at));
+        (self.late, self.at) = ((one.0 + two.0, one.1 + two.1), at);
+        self.bursts += other.bursts;
+        self.lines += other.lines;
+    }
+
     /// What is known of late, as of this window.
     fn lately(&self, window: u64) -> (f64, f64) {
         let kept = (-(window.saturating_sub(self.at) as f64) / LATELY).exp();
@@ -105,6 +114,32 @@ impl Bursts {
     pub fn add(&mut self, unit: Unit) {
         if self.now.len() < MAX_UNITS || self.now.contains_key(&unit) {
             *self.now.entry(unit).or_default() += 1;
+        }
+    }
+
+    /// A unit became a part of another: its past and its lines are that one's.
+    pub fn merge(&mut self, from: Unit, into: Unit) {
+        let add = |counts: &mut Vec<(Unit, u32)>| {
+            let Ok(at) = counts.binary_search_by_key(&from, |(unit, _)| *unit) else { return };
+            let (_, lines) = counts.remove(at);
+            match counts.binary_search_by_key(&into, |(unit, _)| *unit) {
+                Ok(at) => counts.get_mut(at).into_iter().for_each(|(_, sum)| *sum += lines),
+                Err(at) => counts.insert(at, (into, lines)),
+            }
+        };
+        self.recent.iter_mut().for_each(add);
+        if let Some(lines) = self.now.remove(&from) {
+            *self.now.entry(into).or_default() += lines;
+        }
+        if let Some(last) = self.told.remove(&from) {
+            let known = self.told.entry(into).or_default();
+            *known = last.max(*known);
+        }
+        let Ok(at) = self.known.binary_search_by_key(&from, |(unit, _)| *unit) else { return };
+        let (_, gone) = self.known.remove(at);
+        match self.known.binary_search_by_key(&into, |(unit, _)| *unit) {
+            Ok(at) => self.known.get_mut(at).into_iter().for_each(|(_, known)| known.merge(&gone)),
+            Err(at) => self.known.insert(at, (into, gone)),
         }
     }
 
@@ -260,6 +295,22 @@ mod tests {
         }
         assert!(told.first().is_some_and(|first| *first < 80), "{told:?}");
         assert!(told.last().is_some_and(|last| *last < 300), "{told:?}");
+    }
+
+    #[test]
+    fn what_merges_brings_its_past_along() {
+        let mut bursts = Bursts::default();
+        for window in 0..2_000u32 {
+            (0..4).for_each(|_| bursts.add(7));
+            (0..40).filter(|_| window % 3 == 0).for_each(|_| bursts.add(9));
+            bursts.close();
+            bursts.told(&[]);
+        }
+        bursts.merge(9, 7);
+        (0..50).for_each(|_| bursts.add(7));
+        let found = bursts.close();
+        assert!(found.iter().all(|burst| burst.surprise < 5.0), "{found:?}");
+        assert_eq!(bursts.known.iter().map(|(unit, _)| *unit).collect::<Vec<_>>(), [7]);
     }
 
     #[test]

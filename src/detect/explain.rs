@@ -130,6 +130,7 @@ pub fn detectors(evidence: &Evidence) -> Vec<(&'static str, f64)> {
             PatternKind::New => "new lines",
             PatternKind::Burst => "bursts",
             PatternKind::Rare => "seldom lines",
+            PatternKind::Value => "values",
             _ => "requests",
         };
         add(name, one.share);

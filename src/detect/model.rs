@@ -129,7 +129,7 @@ impl Model {
         self.config.preset == Preset::Classic || !findings.iter().all(shape)
     }
 
-    /// All features by falling share; of those that are as expected, what is expected in one window.
+    /// The features that have a part in it by falling share; of those that are as expected, what is expected in one window.
     fn evidence(
         &self,
         expectation: &Expectation,
@@ -176,7 +176,9 @@ impl Model {
     pub fn nearest(&self, window: &Window, in_sessions: bool) -> Option<(FeatureEvidence, (f64, f64), Vec<Gate>)> {
         let row = self.isolation.history().row(window);
         let recent = self.isolation.history().newest(usize::MAX);
-        let all = self.expectation.as_ref()?.findings(&row, self.trail.iter(), recent);
+        let trail = if self.since > LULL { self.since } else { usize::MAX };
+        let mut all = self.expectation.as_ref()?.findings(&row, self.trail.iter().take(trail), recent);
+        all.retain(|finding| self.config.detectors.has(finding.feature));
         let kept: Vec<Finding> = all.iter().filter(|finding| !in_sessions || is_apart(finding)).cloned().collect();
         let apart = !kept.is_empty() || all.is_empty();
         let findings = if apart { kept } else { all };

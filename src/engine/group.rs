@@ -152,13 +152,13 @@ impl GroupState {
         if whole && judgement.anomalous.is_none() && with.patterns.is_explaining() {
             out.near_misses.extend(self.near(&window, about, &judgement, with));
         }
+        if judgement.anomalous.is_some() && self.lines.is_none() {
+            window.samples = self.last.kept().samples();
+        }
         let anomaly = self.anomaly(&window, &judgement, about, with);
         let learnt = self.model.learn(&window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(&window);
-        if judgement.anomalous.is_some() && self.lines.is_none() {
-            window.samples = self.last.kept().samples();
-        }
         self.tell(&window, anomaly, with, out);
         out.windows.push(self.row(window, judgement, learnt, 0));
     }
@@ -400,7 +400,8 @@ impl GroupState {
             if self.lines.is_none() {
                 self.name_lines(&mut features, window, with.patterns);
             }
-            (scores, Evidence { features, gates, samples: window.samples.clone(), ..Evidence::default() })
+            let samples = if self.lines.is_none() { self.last.kept().samples() } else { window.samples.clone() };
+            (scores, Evidence { features, gates, samples, ..Evidence::default() })
         });
         let near = |((surprise, needed), _): &((f64, f64), Evidence)| surprise / needed.max(1.0);
         let both = of_pattern.into_iter().chain(of_feature);

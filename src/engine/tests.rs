@@ -240,6 +240,24 @@ fn an_anomaly_says_why_since_when_and_where_from() {
 }
 
 #[test]
+fn what_only_counts_say_shows_lines_too() {
+    // An everyday error, now a hundred times as often: no pattern brings a line along.
+    let mut lines = traffic(150, 0..0, &[1, 0, 3, 2]);
+    for minute in 0..150 {
+        for n in 0..if minute == 140 { 200 } else { 1 + minute % 3 } {
+            let ts = START + minute * MINUTE + 20 * SECOND + n;
+            lines.push(Line { ts, service: "cart", text: format!("level=error msg=\"db refused\" n={n}") });
+        }
+    }
+    lines.sort_by_key(|line| line.ts);
+    let told = run(&mut Engine::new(&options("1m")), &lines, &[START, START + 142 * MINUTE], Known::Audited);
+    let evidence = &told[0].incident.worst.as_ref().unwrap().evidence;
+    assert!(evidence.features.iter().any(|one| one.share > 0.0), "{evidence:#?}");
+    assert_eq!(evidence.samples.len(), 5, "{evidence:#?}");
+    assert!(evidence.samples.iter().all(|sample| sample.line.contains("db refused")));
+}
+
+#[test]
 fn explaining_changes_nothing_and_tells_what_came_near() {
     for errors in [0, 10, 50] {
         let quiet = pods(&mut Engine::new(&options("1m")), 90, errors);

@@ -79,6 +79,7 @@ impl Patterns {
                 match self.state.unit_of.get(&(group, into.0)) {
                     Some(known) if *known != unit => {
                         self.state.trace.rename(unit, *known);
+                        self.state.bursts.merge(unit, *known);
                         self.state.seen.merge(unit, *known);
                     }
                     Some(_) => {}
