@@ -221,7 +221,10 @@ fn count(step: &Step) {
     let Some(watch) = &step.watch else { return };
     let labels = [("watch", watch.to_string())];
     metrics::counter!("sigyn_windows_total", &labels).increment(step.windows.len() as u64);
-    metrics::counter!("sigyn_anomalies_total", &labels).increment(step.anomalies.len() as u64);
+    for anomaly in &step.anomalies {
+        let labels = [("watch", watch.to_string()), ("grade", anomaly.grade.as_str().to_owned())];
+        metrics::counter!("sigyn_anomalies_total", &labels).increment(1);
+    }
     metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
     metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
 }

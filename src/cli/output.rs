@@ -22,7 +22,7 @@ use super::Format;
 use crate::collect::Level;
 use crate::detect::explain;
 use crate::detect::gate::Nearest;
-use crate::detect::{Anomaly, Evidence, NearMiss, Sample};
+use crate::detect::{Anomaly, Evidence, Grade, NearMiss, Sample};
 use crate::engine::Step;
 use crate::incident::{Incident, Severity, Transition, TransitionKind};
 use crate::labels::Labels;
@@ -51,8 +51,10 @@ pub struct Printer<W: Write> {
 pub struct Tally {
     /// Closed windows, whether judged or learnt; each once, also when it grew.
     pub windows: u64,
-    /// Windows that are not normal.
+    /// Windows that are not normal, and told.
     pub anomalies: u64,
+    /// Windows that are not normal, and only shown.
+    pub notices: u64,
     /// Incidents that were opened.
     pub incidents: u64,
     /// Incidents that were resolved.
@@ -142,13 +144,18 @@ impl<W: Write> Printer<W> {
     /// # Errors
     /// When the output could not be written.
     pub fn anomaly(&mut self, anomaly: &Anomaly) -> io::Result<()> {
-        self.tally.anomalies += 1;
+        match anomaly.grade {
+            Grade::Alert => self.tally.anomalies += 1,
+            Grade::Notice | Grade::Learning => self.tally.notices += 1,
+        }
         match self.format {
             Format::Json => self.json(&AnomalyLine::new(anomaly, self.counted)),
             Format::Text => {
+                let word = if anomaly.grade == Grade::Alert { "anomaly" } else { anomaly.grade.as_str() };
                 let mut text = format!(
-                    "{}  anomaly   {}  {}",
+                    "{}  {:<9} {}  {}",
                     self.moment(anomaly.range.start),
+                    word,
                     clean(&place(&anomaly.group.labels)),
                     self.paint(clean(&why(&anomaly.evidence)), Style::new().dimmed()),
                 );
@@ -242,13 +249,14 @@ impl<W: Write> Printer<W> {
             bar.finish_and_clear();
         }
         self.show_nearest()?;
-        let Tally { windows, anomalies, incidents, .. } = self.tally;
+        let Tally { windows, anomalies, notices, incidents, .. } = self.tally;
         let used = meter.read();
         let summary = SummaryLine {
             r#type: "summary",
             lines,
             windows,
             anomalies,
+            notices,
             incidents,
             seconds: used.seconds,
             lines_per_second: per(lines, used.seconds),
@@ -448,6 +456,7 @@ struct SummaryLine {
     lines: u64,
     windows: u64,
     anomalies: u64,
+    notices: u64,
     incidents: u64,
     seconds: f64,
     lines_per_second: f64,
@@ -466,8 +475,9 @@ impl SummaryLine {
         } else {
             format!("{} anomalies", number(self.anomalies as f64))
         };
+        let notices = if self.notices > 0 { format!("{}, ", count(self.notices, "notice")) } else { String::new() };
         let found = format!(
-            "{} in {}: {anomalies}, {}{open}",
+            "{} in {}: {anomalies}, {notices}{}{open}",
             count(self.lines, "line"),
             count(self.windows, "window"),
             count(self.incidents, "incident"),

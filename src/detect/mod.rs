@@ -324,6 +324,31 @@ pub struct Judgement {
     pub raw: Option<f64>,
 }
 
+/// What is done about an anomaly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// Shown, not sent: too little is known of the group to be sure.
+    Learning,
+    /// Shown, not sent: there are more lines, or other ones, and nothing is wrong in them.
+    Notice,
+    /// Told.
+    #[default]
+    Alert,
+}
+
+impl Grade {
+    /// In a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Learning => "learning",
+            Self::Notice => "notice",
+            Self::Alert => "alert",
+        }
+    }
+}
+
 /// A window of a group that is not normal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
@@ -339,6 +364,9 @@ pub struct Anomaly {
     pub score: f64,
     /// What the score had to pass.
     pub threshold: f64,
+    /// What is done about it.
+    #[serde(default)]
+    pub grade: Grade,
     /// Why.
     pub evidence: Evidence,
 }

@@ -9,11 +9,12 @@ use super::watch::{Out, Shared};
 use super::{Snapshot, WatchOptions};
 use crate::collect::{Coverage, Entry, Known};
 use crate::detect::calibrate::from_score;
-use crate::detect::config::WindowSpec;
+use crate::detect::config::{Preset, WindowSpec};
 use crate::detect::gate::{Check, Gate, NearMiss};
 use crate::detect::model::Model;
 use crate::detect::pattern::{Found, GroupNumber, Patterns};
 use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
+use crate::detect::Grade;
 use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
 use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
 use crate::detect::{decide, explain};
@@ -24,6 +25,9 @@ use crate::time::{MINUTE, Nanos, TimeRange};
 /// How long closed windows are remembered so that late lines can be told from known ones: Loki takes lines up to an
 /// hour behind the newest of their stream (`max_chunk_age` / 2).
 pub(super) const REMEMBER: Nanos = 70 * MINUTE;
+
+/// So many nats beyond the threshold a finding is told also of a group that is not known for long.
+const SURE: f64 = 3.0;
 
 /// What is known of one group.
 #[derive(Debug)]
@@ -268,10 +272,11 @@ impl GroupState {
     }
 
     fn tell(&mut self, window: &Window, anomaly: Option<Anomaly>, with: With<'_>, out: &mut Out) {
-        let titled = anomaly.as_ref().map(|anomaly| (anomaly.clone(), self.title(anomaly)));
+        let alert = anomaly.as_ref().filter(|anomaly| anomaly.grade == Grade::Alert);
+        let titled = alert.map(|anomaly| (anomaly.clone(), self.title(anomaly)));
         let seen = Observation {
             range: window.range,
-            rates: if anomaly.is_some() { self.rates.iter().copied().collect() } else { self.rates() },
+            rates: if titled.is_some() { self.rates.iter().copied().collect() } else { self.rates() },
             anomaly: titled,
             whole: window.coverage.is_whole(),
             confirmed: window.coverage.known == Known::Audited,
@@ -329,6 +334,7 @@ impl GroupState {
             late: window.late,
             score,
             threshold,
+            grade: self.grade(&features, judgement, with.shared),
             evidence: Evidence {
                 common: if window.late { Vec::new() } else { self.common(&features, found, with.patterns) },
                 features,
@@ -339,6 +345,28 @@ impl GroupState {
                 query: narrow(&with.options.query, &self.group.labels),
             },
         })
+    }
+
+    /// A surge of ordinary lines wakes nobody. What is known of a group for less than twice as long as it takes to judge it
+    /// says little of what is rare: until then only what is far beyond the threshold is told. The simple detector tells all.
+    fn grade(&self, features: &[FeatureEvidence], judgement: &Judgement, shared: &Shared) -> Grade {
+        let (have, need) = self.model.progress();
+        let beyond = |score: Option<f64>| from_score(score.unwrap_or_default());
+        let sure = beyond(judgement.score) >= beyond(judgement.threshold) + SURE;
+        let harmless = |one: &FeatureEvidence| match one.feature {
+            Feature::Rate => one.seen > one.expected.1,
+            Feature::LineLength | Feature::UniqueMessages => true,
+            Feature::ErrorCount | Feature::WarnCount => one.seen <= one.expected.1,
+        };
+        if shared.detect.preset == Preset::Classic {
+            Grade::Alert
+        } else if self.lines.is_none() && !sure && have < need.saturating_mul(2) {
+            Grade::Learning
+        } else if judgement.patterns.is_empty() && features.iter().all(harmless) {
+            Grade::Notice
+        } else {
+            Grade::Alert
+        }
     }
 
     /// Says which errors and warnings most of them are, where there are more than expected.

@@ -15,7 +15,7 @@ use super::{EvalError, Protocol, Setup, Unit};
 use crate::collect::{Batch, Coverage, Known, Purpose};
 use crate::detect::voice::Voice;
 use crate::detect::window::OpenWindow;
-use crate::detect::{Group, Judgement};
+use crate::detect::{Grade, Group, Judgement};
 use crate::engine::{Engine, Input, JudgedWindow, Options, Restore, Step, WatchOptions};
 use crate::incident::TransitionKind;
 use crate::labels::{Fingerprint, Labels};
@@ -127,12 +127,15 @@ impl Driven {
             let verdict = self.verdicts.entry(row.window.range.start).or_default();
             verdict.judged |= row.judgement.score.is_some();
             verdict.score = verdict.score.max(row.judgement.score.unwrap_or_default());
-            verdict.alarm |= row.judgement.anomalous.is_some();
             for name in speakers(&row.judgement) {
                 if !verdict.detectors.contains(&name) {
                     verdict.detectors.push(name);
                 }
             }
+        }
+        // What is shown and not told is no alarm.
+        for anomaly in step.anomalies.iter().filter(|anomaly| anomaly.grade == Grade::Alert) {
+            self.verdicts.entry(anomaly.range.start).or_default().alarm = true;
         }
         for transition in step.transitions {
             let update = match transition.kind {

@@ -479,6 +479,7 @@ mod tests {
             late: false,
             score: 0.9,
             threshold: 0.6,
+            grade: crate::detect::Grade::Alert,
             evidence: Evidence::default(),
         }
     }

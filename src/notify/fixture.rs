@@ -34,6 +34,7 @@ fn worst(group: Group) -> Anomaly {
         late: false,
         score: 0.934,
         threshold: 0.71,
+        grade: crate::detect::Grade::Alert,
         evidence: Evidence {
             patterns: Vec::new(),
             features: vec![

@@ -86,6 +86,7 @@ fn incident(id: &str, started_at: Nanos, state: State) -> Incident {
             late: false,
             score: 0.93,
             threshold: 0.75,
+            grade: crate::detect::Grade::Alert,
             evidence: Evidence { features: vec![evidence()], ..Evidence::default() },
         }),
         rates: vec![0.5, 51.0],

@@ -21,6 +21,8 @@ pub(super) struct AnomalyLine<'a> {
     #[serde(flatten)]
     place: Place<'a>,
     late: bool,
+    /// `alert` is told, `notice` and `learning` are shown only.
+    grade: &'static str,
     score: f64,
     threshold: f64,
     /// In nats: what the score and the threshold stand for.
@@ -117,6 +119,7 @@ impl<'a> AnomalyLine<'a> {
             r#type: "anomaly",
             place: Place::new(anomaly.range, group, anomaly.lines, counted),
             late: anomaly.late,
+            grade: anomaly.grade.as_str(),
             score: anomaly.score,
             threshold: anomaly.threshold,
             surprise: calibrate::from_score(anomaly.score),

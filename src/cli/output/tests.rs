@@ -25,6 +25,7 @@ fn anomaly() -> Anomaly {
         late: false,
         score: 0.8125,
         threshold: 0.625,
+        grade: crate::detect::Grade::Alert,
         evidence: Evidence {
             patterns: Vec::new(),
             features: vec![
@@ -205,6 +206,7 @@ fn the_summary_in_words() {
         r#type: "summary",
         lines: 125_942,
         windows: 2160,
+        notices: 0,
         anomalies: 1,
         incidents: 3,
         seconds: 0.15,
