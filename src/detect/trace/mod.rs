@@ -33,6 +33,8 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
+/// Sessions that repeat a step before it is told.
+const LEAST_AGAIN: f64 = 3.0;
 /// Sessions with a line that make it known.
 const KNOWN: f64 = 150.0;
 /// Nobody is woken for less than twice what is usual, however many sessions there are.
@@ -352,7 +354,9 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     }
     // A gamma law for the rate and a Poisson law for the count: negative binomial.
     let fano = 1.0 + spread / f64::max(expected, 1e-12);
-    let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
+    // Two that try again are no trouble.
+    let few = matches!(kind, Kind::Many(_)) && seen < LEAST_AGAIN;
+    let surprise = if seen >= TWICE * expected && !few { -upper_tail(seen, expected, fano) } else { 0.0 };
     Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, past: known, fano }
 }
 
