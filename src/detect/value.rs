@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::past::Past;
 use super::template::{Name, Number};
 use super::trace::tally::Unit;
+use super::{Check, Gate};
 
 /// Units whose numbers are looked at, and numbers of each.
 const MAX_UNITS: usize = 20_000;
@@ -54,6 +55,14 @@ pub struct Odd {
     pub windows: usize,
     /// How surprising, in nats, by its own past.
     pub surprise: f64,
+}
+
+impl Odd {
+    /// What it had to pass before its surprise was looked at.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        Gate::least(Check::Lines, self.seen.into(), LEAST.into())
+    }
 }
 
 /// The numbers of a watch.

@@ -11,6 +11,7 @@ use super::super::mask::mask_secrets;
 use super::super::tail::ordinary;
 use super::super::trace::tally::{Unit, span_end};
 use super::super::trace::{Deviation, Kind};
+use super::super::value;
 use super::super::{Before, Check, Gate, Level, OddValue, PatternEvidence, PatternKind};
 use super::unit::UnitInfo;
 use super::{AGE, Found, GroupNumber, MAX_MISSED, Patterns, State};
@@ -154,24 +155,31 @@ impl Patterns {
     pub(super) fn values(&mut self, end: Nanos) -> Vec<Found> {
         let mut odd = self.state.values.close();
         odd.retain(|_| self.config.detectors.has(PatternKind::Value));
-        let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
         // A number that may be somebody's PIN is not told.
         let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
-        let wrong = judged.filter(|(surprise, one)| *surprise >= self.needed && !secret(&one.name));
-        wrong
-            .map(|(surprise, one)| {
-                let name = one.name;
-                let evidence = PatternEvidence {
-                    seen: one.seen.into(),
-                    of: one.seen.into(),
-                    windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
-                    value: Some(OddValue { name, seen: one.value, expected: one.usual }),
-                    ..self.evidence(PatternKind::Value, one.unit, end)
-                };
-                let gates = vec![Gate::least(Check::SecondLook, surprise, self.needed)];
-                self.found(one.unit, surprise, evidence, gates)
-            })
-            .collect()
+        odd.retain(|one| !secret(&one.name));
+        let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
+        let (wrong, quiet): (Vec<_>, Vec<_>) = judged.partition(|(surprise, _)| *surprise >= self.needed);
+        let told = wrong.iter().map(|(surprise, one)| self.value(one, *surprise, end)).collect();
+        let quiet = quiet.into_iter().map(|(surprise, one)| (surprise, (surprise, one)));
+        self.miss(quiet.collect(), |this, (surprise, one)| this.value(one, *surprise, end));
+        told
+    }
+
+    fn value(&self, one: &value::Odd, surprise: f64, end: Nanos) -> Found {
+        let evidence = PatternEvidence {
+            seen: one.seen.into(),
+            of: one.seen.into(),
+            windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+            value: Some(OddValue { name: one.name.clone(), seen: one.value, expected: one.usual }),
+            ..self.evidence(PatternKind::Value, one.unit, end)
+        };
+        let gates = vec![
+            one.gate(),
+            Gate::least(Check::Budget, one.surprise, self.needed),
+            Gate::least(Check::SecondLook, surprise, self.needed),
+        ];
+        self.found(one.unit, surprise, evidence, gates)
     }
 
     pub(super) fn is_bad(&self, unit: Unit) -> bool {
