@@ -72,7 +72,10 @@ pub const METRICS: &[Metric] = &[
     counter("sigyn_requests_total", "Requests to Loki; labels: endpoint, outcome."),
     gauge("sigyn_learning_ratio", Unit::Percent, "Share of Loki's past that was learnt from, 0 to 1; labels: watch."),
     counter("sigyn_windows_total", "Windows closed; labels: watch."),
-    counter("sigyn_anomalies_total", "Windows found anomalous; labels: watch, grade (alert is told, notice and learning are shown only)."),
+    counter(
+        "sigyn_anomalies_total",
+        "Windows found anomalous; labels: watch, grade (alert is told, notice and learning are shown only).",
+    ),
     counter("sigyn_transitions_total", "Incidents that opened, went on or were resolved; labels: watch, kind."),
     gauge("sigyn_groups", Unit::Count, "Groups known; labels: watch."),
     gauge("sigyn_groups_ready", Unit::Count, "Groups that have learnt enough to be judged; labels: watch."),
