@@ -19,9 +19,10 @@ use sigyn::eval::{Protocol, Setup};
 use sigyn::time::Span;
 
 /// At least this many of the faults of all seeds are found and named.
-const FOUND: usize = 31;
-/// At most this many notifications belong to nothing.
-const FALSE: usize = 1;
+const FOUND: usize = 35;
+/// At most this many notifications belong to nothing. It was 1 with 31 found: both are told minutes after requests of
+/// another service were slow, which left some of theirs slow too.
+const FALSE: usize = 2;
 
 const SEEDS: [u64; 3] = [11, 12, 13];
 

@@ -125,6 +125,9 @@ pub struct Trace {
     keys: KeyFinder,
     open: OpenSessions,
     recent: VecDeque<Tally>,
+    /// Gaps inside of sessions, of each recent window.
+    #[serde(default)]
+    gaps: VecDeque<Vec<u64>>,
     model: Tally,
     /// The greatest surprise of each recent window.
     peaks: VecDeque<f64>,
@@ -164,6 +167,7 @@ impl Trace {
         let mut now = Tally::default();
         self.open.close(end, |session| now.add(session));
         self.recent.push_back(now);
+        self.gaps.push_back(self.open.take_gaps());
         self.windows += 1;
         let found = self.judge(bad);
         if self.recent.len() > RECENT {
@@ -177,6 +181,9 @@ impl Trace {
         let Some(mut oldest) = self.recent.pop_front() else { return };
         let then = self.windows - RECENT as u64;
         self.wrong.retain(|(_, _, last)| *last >= then);
+        if let Some(gaps) = self.gaps.pop_front().filter(|_| self.wrong.is_empty()) {
+            self.open.learn(&gaps);
+        }
         // What goes along with something wrong, or goes before it, is not ordinary.
         if let Some(peak) = self.peaks.pop_front().filter(|_| self.wrong.is_empty()) {
             self.past.add(peak);

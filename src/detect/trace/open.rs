@@ -117,6 +117,9 @@ pub struct OpenSessions {
     open: FxHashMap<u64, Session>,
     /// Gaps inside of sessions, by length.
     gaps: Vec<u64>,
+    /// Those since the last window ended, not learnt yet.
+    #[serde(default = "no_gaps")]
+    fresh: Vec<u64>,
     known: u64,
     /// Sessions that begin earlier may have begun before reading did.
     whole_from: Option<Nanos>,
@@ -125,9 +128,20 @@ pub struct OpenSessions {
     spare: Vec<Session>,
 }
 
+fn no_gaps() -> Vec<u64> {
+    vec![0; GAPS]
+}
+
 impl Default for OpenSessions {
     fn default() -> Self {
-        Self { open: FxHashMap::default(), gaps: vec![0; GAPS], known: 0, whole_from: None, spare: Vec::new() }
+        Self {
+            open: FxHashMap::default(),
+            gaps: no_gaps(),
+            fresh: no_gaps(),
+            known: 0,
+            whole_from: None,
+            spare: Vec::new(),
+        }
     }
 }
 
@@ -145,13 +159,29 @@ impl OpenSessions {
         if !session.counts.is_empty() {
             let millis = (ts - session.last).max(0) as f64 / 1e6;
             let bucket = if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(GAPS - 1) };
-            if let Some(count) = self.gaps.get_mut(bucket) {
+            if let Some(count) = self.fresh.get_mut(bucket) {
                 *count += 1;
             }
-            self.known += 1;
         }
         session.add(ts, group, unit);
         session.root()
+    }
+
+    /// The gaps of the window that ends now: `learn` takes them in once they are known to be ordinary. Right away while
+    /// nothing is known.
+    pub(super) fn take_gaps(&mut self) -> Vec<u64> {
+        let gaps = std::mem::replace(&mut self.fresh, no_gaps());
+        if self.known < ENOUGH {
+            self.learn(&gaps);
+            return Vec::new();
+        }
+        gaps
+    }
+
+    /// Takes ordinary gaps in. A fault that makes requests slow must not make sessions wait longer for their end.
+    pub(super) fn learn(&mut self, gaps: &[u64]) {
+        self.gaps.iter_mut().zip(gaps).for_each(|(sum, count)| *sum += count);
+        self.known += gaps.iter().sum::<u64>();
     }
 
     /// How long a session has to be quiet to be over: four times what all but one in a thousand gaps are below.
