@@ -24,6 +24,9 @@ const MAX_SLOTS: usize = 64;
 /// Ways to write the marker of one slot, such as `TraceID: ` and `trace_id":"`.
 const MAX_MARKERS: usize = 4;
 
+/// Values that two slots have in common before they are one.
+const SHARED: usize = 20;
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Shape {
@@ -225,9 +228,17 @@ impl Search {
         // At equal scores the later name wins; names are in order, so this is the same everywhere.
         let (_, (_, shape), values) =
             rated.filter(|(score, ..)| *score >= GOOD).max_by(|one, two| one.0.total_cmp(&two.0))?;
-        let mut markers: Vec<(&String, &u32)> = values.markers.iter().filter(|(text, _)| !text.is_empty()).collect();
-        markers.sort_by_key(|(text, count)| (std::cmp::Reverse(**count), *text));
-        markers.truncate(MAX_MARKERS);
+        let mut markers = values.written();
+        // Other slots that hold the same values are other ways to write it: `[order,4bf92f35...]` beside `trace_id=4bf92f35...`.
+        let mut others: Vec<(&String, &u32)> = self
+            .slots
+            .iter()
+            .filter(|((_, of), other)| of == shape && !std::ptr::eq(*other, values) && other.are_among(values))
+            .flat_map(|(_, other)| other.written())
+            .collect();
+        others.sort_by_key(|(text, count)| (std::cmp::Reverse(**count), *text));
+        others.truncate(2 * MAX_MARKERS);
+        markers.extend(others);
         let name = markers.first().map_or("id", |(text, _)| text.trim_matches([' ', ':', '=', '"', '\'', '\\', '(']));
         let name = name.trim_end_matches(['"', '=', ':', ' ', '\\']).to_owned();
         let markers = markers.into_iter().map(|(text, _)| text.clone()).collect();
@@ -236,6 +247,20 @@ impl Search {
 }
 
 impl Values {
+    /// How its marker is written, the most frequent ways first.
+    fn written(&self) -> Vec<(&String, &u32)> {
+        let mut markers: Vec<(&String, &u32)> = self.markers.iter().filter(|(text, _)| !text.is_empty()).collect();
+        markers.sort_by_key(|(text, count)| (std::cmp::Reverse(**count), *text));
+        markers.truncate(MAX_MARKERS);
+        markers
+    }
+
+    /// Whether most of the values are values of another slot too.
+    fn are_among(&self, other: &Self) -> bool {
+        let shared = self.by_value.keys().filter(|value| other.by_value.contains_key(*value)).count();
+        shared >= SHARED && 2 * shared >= self.by_value.len()
+    }
+
     /// Share of lines that the slot covers, times share of them in sessions of three lines and two templates or more,
     /// times what is left without the biggest value, times the bits of the mean number of templates.
     fn score(&self, lines: u64) -> f64 {
@@ -339,7 +364,7 @@ fn marker(line: &str, at: usize) -> &str {
     for what in [&b"\"'"[..], b"\\", b" "] {
         end = back(end, what).unwrap_or(end);
     }
-    let Some(sign) = back(end, b":=") else { return "" };
+    let Some(sign) = back(end, b":=") else { return listed(line, at) };
     let mut end = sign;
     for what in [&b" "[..], b"\"'", b"\\"] {
         end = back(end, what).unwrap_or(end);
@@ -348,6 +373,15 @@ fn marker(line: &str, at: usize) -> &str {
         bytes.get(..end).unwrap_or_default().iter().rposition(|byte| !(byte.is_ascii_alphabetic() || *byte == b'_'));
     let start = start.map_or(0, |before| before + 1);
     if (2..=20).contains(&(end - start)) { line.get(start..at).unwrap_or_default() } else { "" }
+}
+
+/// The name that a list in brackets begins with, as Spring writes application, trace and span: `[order,4bf92f35...,`.
+fn listed(line: &str, at: usize) -> &str {
+    let Some(before) = line.get(..at).and_then(|before| before.strip_suffix(',')) else { return "" };
+    let start =
+        before.bytes().rposition(|byte| !is_word(byte)).filter(|start| before.as_bytes().get(*start) == Some(&b'['));
+    let name = start.filter(|start| (2..=40).contains(&(before.len() - start - 1)));
+    name.and_then(|start| line.get(start..at)).unwrap_or_default()
 }
 
 fn floor_char(text: &str, most: usize) -> &str {
@@ -389,6 +423,10 @@ mod tests {
                 "[instance: 96abccce-8d1f-4e07-b6d1-4b2ab87e23b4] up",
                 vec![("instance: ", "96abccce-8d1f-4e07-b6d1-4b2ab87e23b4")],
             ),
+            (
+                "INFO 1 --- [order,4bf92f3577b34da6a3ce929d0e0e4736] [exec-3] up",
+                vec![("[order,", "4bf92f3577b34da6a3ce929d0e0e4736")],
+            ),
             ("took 35 ms, 10.0.0.1, v1.2.3", vec![]),
         ] {
             assert_eq!(all(line), found, "{line}");
@@ -401,6 +439,19 @@ mod tests {
             finder.key(&line, template);
         }
         finder
+    }
+
+    #[test]
+    fn other_ways_to_write_the_same_ids_are_found_too() {
+        let trace = |n: u64| format!("{:032x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let lines = (0..12_000u64).map(|n| match n % 6 {
+            0 => (format!("INFO 1 --- [order,{}] [exec] step", trace(n / 6)), 0),
+            step => (format!("step {step} trace_id={}", trace(n / 6)), step),
+        });
+        let mut finder = learnt(lines);
+        let keys = [format!("WARN 1 --- [order,{}] [exec] x", trace(7)), format!("x trace_id={}", trace(7))];
+        let keys = keys.map(|line| finder.key(&line, 9));
+        assert!(keys[0].is_some() && keys[0] == keys[1], "{keys:?}");
     }
 
     #[test]
