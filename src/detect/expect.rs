@@ -24,6 +24,9 @@ const LONGEST: usize = 29;
 /// The newest windows may be the onset of what is to be found, so the recent level is taken from those before them.
 const SKIP: usize = 10;
 
+/// No threshold is lower: what is less surprising says nothing by itself, in nats.
+const LEAST: f64 = 4.6;
+
 /// What is left of the recent level from one window to the next at the least.
 const SUDDEN: f64 = 0.5;
 
@@ -433,7 +436,7 @@ impl Quiet {
 
     fn finding(&self, run: usize, range: impl Fn() -> (f64, f64)) -> Option<Finding> {
         let surprise = self.begins + (run - 1) as f64 * self.goes_on;
-        let expected = if run > 2 * self.longest + 1 && surprise > 0.0 { range() } else { return None };
+        let expected = if run > 2 * self.longest + 1 && surprise > LEAST { range() } else { return None };
         let feature = Feature::Rate;
         let found = Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false };
         if expected.0 > 0.0 { Some(found) } else { None }

@@ -18,6 +18,7 @@ use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
 use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
 use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
 use crate::detect::{decide, explain};
+use crate::incident::TransitionKind;
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
@@ -282,8 +283,12 @@ impl GroupState {
             confirmed: window.coverage.known == Known::Audited,
         };
         let origin = origin(&self.group, with.options, with.shared);
-        let outcome =
+        let mut outcome =
             if window.late { self.lifecycle.amend(&origin, seen) } else { self.lifecycle.observe(&origin, seen) };
+        let told = outcome.transitions.iter_mut().filter(|told| told.kind == TransitionKind::Continued);
+        for worst in told.filter_map(|told| told.incident.worst.as_mut()) {
+            with.patterns.mark(&mut worst.evidence.samples);
+        }
         self.take(outcome, with.shared, out);
         out.anomalies.extend(anomaly);
     }
@@ -319,7 +324,11 @@ impl GroupState {
         let found =
             strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
         let mut samples = samples(judgement, window);
-        with.patterns.mark(&mut samples);
+        // Marking costs as much as judging: it is done for what may be told. News are marked when they are.
+        let worst = self.lifecycle.incident().and_then(|incident| incident.worst.as_ref());
+        if with.patterns.is_explaining() || worst.is_none_or(|worst| score >= worst.score) {
+            with.patterns.mark(&mut samples);
+        }
         let own = vec![
             Gate::plain(Check::Matters, true),
             Gate::plain(Check::GoesOn, true),
