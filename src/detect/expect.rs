@@ -92,7 +92,10 @@ impl Expectation {
                 }
             }
         }
-        let quiet = if timed { Quiet::fit(rows) } else { None };
+        let quiet = match window {
+            WindowSpec::Time(span) => Quiet::fit(rows, mean_rate(&counts, span.0.as_secs_f64())),
+            WindowSpec::Lines { .. } => None,
+        };
         Self { counts, reals, quiet, block }
     }
 
@@ -130,23 +133,12 @@ impl Expectation {
             && let Some(quiet) = &self.quiet
         {
             let run = 1 + trail.clone().take_while(|row| row.lines() == 0).count();
-            found.extend(quiet.finding(run, || self.mean_rate(settled.lines, settled.count, row.seconds())));
+            found.extend(quiet.finding(run));
         }
         for real in &self.reals {
             found.extend(real.finding(row, recent.clone().skip(SKIP).take(self.block)));
         }
         found
-    }
-
-    /// Between which values the rate is expected over many windows; these recent ones had so many lines.
-    fn mean_rate(&self, lines: f64, windows: usize, seconds: f64) -> (f64, f64) {
-        let longest = self.counts.iter().filter(|count| count.feature == Feature::Rate).max_by_key(|count| count.span);
-        let range = |count: &Count| {
-            let (low, high) = count.range(count.band(Recent { count: windows, sum: lines }));
-            let scale = count.span as f64 * seconds;
-            (low / scale, high / scale)
-        };
-        longest.map(range).unwrap_or_default()
     }
 
     /// Where a feature's values are expected in one window.
@@ -412,10 +404,23 @@ struct Quiet {
     goes_on: f64,
     /// The longest that it went on.
     longest: usize,
+    /// Lines a second over many windows.
+    usual: (f64, f64),
+}
+
+/// Between which values the rate is expected over many windows of these seconds.
+fn mean_rate(counts: &[Count], seconds: f64) -> (f64, f64) {
+    let longest = counts.iter().filter(|count| count.feature == Feature::Rate).max_by_key(|count| count.span);
+    let range = |count: &Count| {
+        let (low, high) = count.range(count.band(Recent::default()));
+        let scale = count.span as f64 * seconds;
+        (low / scale, high / scale)
+    };
+    longest.map(range).unwrap_or_default()
 }
 
 impl Quiet {
-    fn fit<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<Self> {
+    fn fit<'a>(rows: impl Iterator<Item = &'a Row>, usual: (f64, f64)) -> Option<Self> {
         let (mut windows, mut empty, mut stays, mut run, mut longest) = (0.0, 0.0, 0.0, 0, 0);
         for row in rows {
             let now = row.lines() == 0;
@@ -430,16 +435,17 @@ impl Quiet {
         if windows < 2.0 * BLOCK as f64 {
             None
         } else {
-            Some(Self { begins: -begins.ln(), goes_on: -goes_on.ln(), longest })
+            Some(Self { begins: -begins.ln(), goes_on: -goes_on.ln(), longest, usual })
         }
     }
 
-    fn finding(&self, run: usize, range: impl Fn() -> (f64, f64)) -> Option<Finding> {
+    fn finding(&self, run: usize) -> Option<Finding> {
         let surprise = self.begins + (run - 1) as f64 * self.goes_on;
-        let expected = if run > 2 * self.longest + 1 && surprise > LEAST { range() } else { return None };
-        let feature = Feature::Rate;
-        let found = Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false };
-        if expected.0 > 0.0 { Some(found) } else { None }
+        if run <= 2 * self.longest + 1 || surprise <= LEAST || self.usual.0 <= 0.0 {
+            return None;
+        }
+        let (feature, expected) = (Feature::Rate, self.usual);
+        Some(Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false })
     }
 }
 

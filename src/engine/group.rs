@@ -326,7 +326,7 @@ impl GroupState {
         let mut samples = samples(judgement, window);
         // Marking costs as much as judging: it is done for what may be told. News are marked when they are.
         let worst = self.lifecycle.incident().and_then(|incident| incident.worst.as_ref());
-        if with.patterns.is_explaining() || worst.is_none_or(|worst| score >= worst.score) {
+        if with.patterns.is_explaining() || worst.is_none_or(|worst| score > worst.score) {
             with.patterns.mark(&mut samples);
         }
         let own = vec![
