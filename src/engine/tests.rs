@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::{Known, Purpose, Stream};
+use crate::detect::Grade;
 use crate::detect::config::WindowSpec;
 use crate::detect::explain;
 use crate::incident::TransitionKind;
@@ -89,6 +90,26 @@ fn a_burst_of_errors_is_one_incident() {
     let worst = incident.worst.as_ref().unwrap();
     assert_eq!(worst.evidence.query, r#"{service_name="cart", env="demo"}"#);
     assert!(worst.evidence.samples.iter().any(|sample| sample.line.contains("db refused")));
+}
+
+#[test]
+fn a_surge_of_ordinary_lines_is_a_notice_and_opens_nothing() {
+    let mut lines = traffic(120, 0..0, &[1, 0, 3, 2]);
+    for n in 0..2_000 {
+        let ts = START + 90 * MINUTE + n * 60_000_000;
+        lines.push(Line {
+            ts,
+            service: "cart",
+            text: format!("level=info msg=\"request {n} done\" dur={}ms", 10 + n % 9),
+        });
+    }
+    lines.sort_by_key(|line| line.ts);
+    let mut engine = Engine::new(&options("1m"));
+    let range = TimeRange::new(START, START + 120 * MINUTE);
+    let step = engine.step(batch(&lines, range, Purpose::Judge, Known::Audited));
+    let grades: Vec<Grade> = step.anomalies.iter().map(|anomaly| anomaly.grade).collect();
+    assert!(!grades.is_empty() && grades.iter().all(|grade| *grade == Grade::Notice), "{grades:?}");
+    assert!(step.transitions.is_empty(), "{:?}", step.transitions);
 }
 
 #[test]

@@ -460,7 +460,16 @@ mod tests {
             } else {
                 let range = TimeRange::new(now, now + MINUTE);
                 now += MINUTE;
-                let anomaly = (letter == '!').then(|| (anomaly(&group, range), "cart: odd".to_owned()));
+                // `a` and `b`: with a reason.
+                let reason = match letter {
+                    'a' => vec![reason(Feature::ErrorCount)],
+                    'b' => vec![reason(Feature::WarnCount)],
+                    _ => Vec::new(),
+                };
+                let anomaly = "!ab".contains(letter).then(|| {
+                    let evidence = Evidence { features: reason, ..Evidence::default() };
+                    (Anomaly { evidence, ..anomaly(&group, range) }, "cart: odd".to_owned())
+                });
                 let whole = letter != '?';
                 life.observe(&origin, Observation { range, anomaly, whole, confirmed, rates: Vec::new() })
             };
@@ -481,6 +490,33 @@ mod tests {
             threshold: 0.6,
             grade: crate::detect::Grade::Alert,
             evidence: Evidence::default(),
+        }
+    }
+
+    fn reason(feature: Feature) -> FeatureEvidence {
+        let (frequent, forest) = (None, 0.0);
+        FeatureEvidence {
+            feature,
+            seen: 9.0,
+            expected: (0.0, 1.0),
+            share: 1.0,
+            forest,
+            frequent,
+            windows: 1,
+            presence: false,
+        }
+    }
+
+    #[test]
+    fn news_soon_after_a_message_are_told_late_not_never() {
+        for (script, told) in [
+            ("aaaaaaaa", "Opened#1@1"),
+            ("abbbbbbb", "Opened#1@1 Continued#2@4"),
+            ("abaaaaaa", "Opened#1@1 Continued#2@4"),
+            ("aaaaabaa", "Opened#1@1 Continued#2@6"),
+            ("ab...", "Opened#1@1 Resolved#2@5"),
+        ] {
+            assert_eq!(play(script, true), told, "{script}");
         }
     }
 

@@ -59,3 +59,25 @@ fn times_survive_a_restart_and_a_snapshot_without_them_is_read() {
     let newer = restored(&changed(&bytes, |state| state["version"] = 99.into()));
     assert!(newer.state.units.is_empty(), "it is learnt anew");
 }
+
+#[test]
+fn a_template_that_only_begins_otherwise_is_the_known_one() {
+    let mut patterns = known();
+    let text = "payment gateway closed the connection too early";
+    let place = patterns.place(7, &Stream::new([("pod", "cart-2")].into_iter().collect::<Labels>()));
+    let mut add = |line: &str, level| {
+        let entry = Entry { ts: 61 * MINUTE, stream: 0, detected_level: None, line };
+        patterns.add(place, &entry, level).0
+    };
+    let one = add(text, Level::Warn);
+    let two = add(&format!("[warn] worker: {text}"), Level::Warn);
+    let error = add(&format!("[error] master: {text}"), Level::Error);
+    let other = add("payment gateway closed the account too early", Level::Warn);
+    let unit = |patterns: &Patterns, template: TemplateId| patterns.state.unit_of.get(&(0, template.0)).copied();
+    let units = [one, two, error, other].map(|template| unit(&patterns, template).unwrap());
+    assert!(one != two && units[0] == units[1], "{units:?}");
+    assert!(units[2] != units[0] && units[3] != units[0], "another level, other words: {units:?}");
+    let mut restarted = Patterns::new(&DetectConfig::default(), DetectConfig::default().window);
+    restarted.restore(&patterns.snapshot());
+    assert_eq!(unit(&restarted, two), Some(units[0]));
+}

@@ -3,6 +3,8 @@
 //! What comes in: templates and merges. What goes out: numbers. A template of a group that only begins otherwise than a
 //! known one (the stream's header was learnt anew, or is longer) has the number of that one. Bounded.
 
+use std::collections::hash_map::Entry;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::Level;
@@ -70,9 +72,10 @@ impl Patterns {
                 let Some(unit) = self.state.unit_of.remove(&(group, from.0)) else { continue };
                 if self.state.units.get(unit as usize).is_some_and(|info| info.template != from) {
                     // Counted as another already, which it stays.
-                    if !self.state.unit_of.contains_key(&(group, into.0)) {
-                        self.state.again.push((group, into, unit));
-                        self.state.unit_of.insert((group, into.0), unit);
+                    if let Entry::Vacant(place) = self.state.unit_of.entry((group, into.0)) {
+                        place.insert(unit);
+                        let known = self.state.again.iter_mut().find(|(of, was, _)| (*of, *was) == (group, from));
+                        known.into_iter().for_each(|(_, template, _)| *template = into);
                     }
                     continue;
                 }
