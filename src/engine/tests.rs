@@ -112,6 +112,29 @@ fn a_surge_of_ordinary_lines_is_a_notice_and_opens_nothing() {
     assert!(step.transitions.is_empty(), "{:?}", step.transitions);
 }
 
+/// The more errors in the minute after the warm-up, the surer: first nothing, then shown only, then told.
+#[test]
+fn what_is_not_sure_is_not_sent_while_a_group_is_new() {
+    let found: Vec<Option<(Grade, usize)>> = (1..60)
+        .map(|errors| {
+            let mut lines = traffic(42, 0..0, &[1, 0, 3, 2]);
+            // The error is known: what counts is how many there are.
+            let usual = (0..40).step_by(4).map(|minute| START + minute * MINUTE);
+            let more = (0..errors).map(|n| START + 40 * MINUTE + 30 * SECOND + n);
+            for (n, ts) in usual.chain(more).enumerate() {
+                lines.push(Line { ts, service: "cart", text: format!("level=error msg=\"db refused\" n={n}") });
+            }
+            lines.sort_by_key(|line| line.ts);
+            let range = TimeRange::new(START, START + 42 * MINUTE);
+            let step = Engine::new(&options("1m")).step(batch(&lines, range, Purpose::Judge, Known::Audited));
+            step.anomalies.first().map(|anomaly| (anomaly.grade, step.transitions.len()))
+        })
+        .collect();
+    assert_eq!((found.first(), found.last()), (Some(&None), Some(&Some((Grade::Alert, 1)))), "{found:?}");
+    assert!(found.contains(&Some((Grade::Learning, 0))), "{found:?}");
+    assert!(found.is_sorted(), "{found:?}");
+}
+
 #[test]
 fn nothing_opens_before_its_lines_are_counted() {
     let lines = traffic(120, 90..93, &[1, 0, 3, 2]);
