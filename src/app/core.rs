@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
 use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
-use crate::incident::{Transition, TransitionKind};
+use crate::incident::Transition;
 use crate::notify::config::NotifyConfig;
 use crate::notify::{self, Notification};
 use crate::store::{Commit, NewDelivery, Store, WatchState};
@@ -210,12 +210,7 @@ impl Core {
 
 fn count(step: &Step) {
     for transition in &step.transitions {
-        let kind = match transition.kind {
-            TransitionKind::Opened => "opened",
-            TransitionKind::Continued => "continued",
-            TransitionKind::Resolved => "resolved",
-        };
-        let labels = [("watch", transition.incident.watch.clone()), ("kind", kind.to_owned())];
+        let labels = [("watch", transition.incident.watch.clone()), ("kind", transition.kind.as_str().to_owned())];
         metrics::counter!("sigyn_transitions_total", &labels).increment(1);
     }
     let Some(watch) = &step.watch else { return };

@@ -228,6 +228,9 @@ fn transition_word(kind: TransitionKind) -> &'static str {
     match kind {
         TransitionKind::Opened => "opened",
         TransitionKind::Continued => "still going on",
+        TransitionKind::Escalated => "escalated",
+        TransitionKind::Acknowledged => "acknowledged",
+        TransitionKind::Reopened => "back again",
         TransitionKind::Resolved => "resolved",
     }
 }

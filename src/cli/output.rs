@@ -214,7 +214,7 @@ impl<W: Write> Printer<W> {
         match transition.kind {
             TransitionKind::Opened => self.tally.incidents += 1,
             TransitionKind::Resolved => self.tally.resolved += 1,
-            TransitionKind::Continued => {}
+            _ => {}
         }
         match self.format {
             Format::Json => self.json(&IncidentLine::new(transition)),
@@ -275,9 +275,17 @@ impl<W: Write> Printer<W> {
         let Transition { kind, incident, at, .. } = transition;
         let (sign, word, style) = match (kind, incident.severity) {
             (TransitionKind::Resolved, _) => ('○', "over", Style::new().green()),
-            (TransitionKind::Opened, Severity::Critical) => ('●', "critical", Style::new().red().bold()),
-            (TransitionKind::Opened, Severity::Warning) => ('●', "warning", Style::new().yellow().bold()),
-            (TransitionKind::Opened, Severity::Info) => ('●', "info", Style::new().blue().bold()),
+            (TransitionKind::Acknowledged, _) => ('◐', "taken", Style::new().blue()),
+            (TransitionKind::Escalated, _) => ('●', "worse", Style::new().red().bold()),
+            (TransitionKind::Opened | TransitionKind::Reopened, Severity::Critical) => {
+                ('●', "critical", Style::new().red().bold())
+            }
+            (TransitionKind::Opened | TransitionKind::Reopened, Severity::Warning) => {
+                ('●', "warning", Style::new().yellow().bold())
+            }
+            (TransitionKind::Opened | TransitionKind::Reopened, Severity::Info) => {
+                ('●', "info", Style::new().blue().bold())
+            }
             (TransitionKind::Continued, _) => ('◐', "goes on", Style::new().yellow()),
         };
         let from = if *kind == TransitionKind::Opened { incident.started_at } else { *at };

@@ -198,6 +198,7 @@ impl Look {
     fn incident(&mut self, incident: &IncidentConfig) {
         let at = |key| Path::of("incident").key(key);
         self.positive(at("resolve_after"), incident.resolve_after);
+        self.positive(at("news_interval"), incident.news_interval);
         self.positive(at("update_interval"), incident.update_interval);
         if incident.expire_after <= incident.resolve_after {
             let text = format!("must be longer than resolve_after ({})", incident.resolve_after);

@@ -18,7 +18,6 @@ use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
 use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
 use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
 use crate::detect::{decide, explain};
-use crate::incident::TransitionKind;
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
@@ -283,12 +282,8 @@ impl GroupState {
             confirmed: window.coverage.known == Known::Audited,
         };
         let origin = origin(&self.group, with.options, with.shared);
-        let mut outcome =
+        let outcome =
             if window.late { self.lifecycle.amend(&origin, seen) } else { self.lifecycle.observe(&origin, seen) };
-        let told = outcome.transitions.iter_mut().filter(|told| told.kind == TransitionKind::Continued);
-        for worst in told.filter_map(|told| told.incident.worst.as_mut()) {
-            with.patterns.mark(&mut worst.evidence.samples);
-        }
         self.take(outcome, with.shared, out);
         out.anomalies.extend(anomaly);
     }
@@ -323,12 +318,7 @@ impl GroupState {
         let (score, threshold) = (judgement.score.unwrap_or_default(), judgement.threshold.unwrap_or_default());
         let found =
             strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
-        let mut samples = samples(judgement, window);
-        // Marking costs as much as judging: it is done for what may be told. News are marked when they are.
-        let worst = self.lifecycle.incident().and_then(|incident| incident.worst.as_ref());
-        if with.patterns.is_explaining() || worst.is_none_or(|worst| score > worst.score) {
-            with.patterns.mark(&mut samples);
-        }
+        let samples = samples(judgement, window);
         let own = vec![
             Gate::plain(Check::Matters, true),
             Gate::plain(Check::GoesOn, true),
@@ -336,7 +326,7 @@ impl GroupState {
         ];
         let counts = features.first().map_or(0.0, |first| first.share);
         let by_pattern = found.filter(|_| judgement.patterns.first().is_some_and(|first| first.share >= counts));
-        Some(Anomaly {
+        let mut anomaly = Anomaly {
             group: self.group.clone(),
             range: window.range,
             lines: window.lines,
@@ -353,7 +343,12 @@ impl GroupState {
                 coverage: window.coverage,
                 query: narrow(&with.options.query, &self.group.labels),
             },
-        })
+        };
+        // Marking costs as much as judging: it is done for what may be told.
+        if with.patterns.is_explaining() || self.lifecycle.may_tell(&anomaly, &with.shared.incident) {
+            with.patterns.mark(&mut anomaly.evidence.samples);
+        }
+        Some(anomaly)
     }
 
     /// A surge of ordinary lines wakes nobody. What is known of a group for less than twice as long as it takes to judge it

@@ -85,6 +85,7 @@ impl Internal {
             worst: None,
             rates: Vec::new(),
             detail: Some(detail.to_owned()),
+            handling: crate::incident::Handling::default(),
         }
     }
 }

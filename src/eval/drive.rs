@@ -139,9 +139,9 @@ impl Driven {
         }
         for transition in step.transitions {
             let update = match transition.kind {
-                TransitionKind::Opened => false,
-                TransitionKind::Continued => true,
-                TransitionKind::Resolved => continue,
+                TransitionKind::Opened | TransitionKind::Reopened => false,
+                TransitionKind::Continued | TransitionKind::Escalated => true,
+                TransitionKind::Acknowledged | TransitionKind::Resolved => continue,
             };
             let at = transition.at;
             let text = text(&Notification { key: String::new(), transition, links: Links::default() });

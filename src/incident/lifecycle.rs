@@ -91,9 +91,9 @@ struct Open {
     quiet_from: Nanos,
     /// The count that is waited for.
     wish: Option<TimeRange>,
-    /// What was said so far, as hashes.
+    /// What was said so far, as hashes, and when each was seen last.
     #[serde(default)]
-    reasons: Vec<u64>,
+    said: Vec<(u64, Nanos)>,
     /// The window that says something new, of which nobody has heard yet.
     #[serde(default)]
     news: Option<Anomaly>,
@@ -137,6 +137,15 @@ impl Lifecycle {
     #[must_use]
     pub fn wish(&self) -> Option<TimeRange> {
         self.open.as_ref().and_then(|open| open.wish)
+    }
+
+    /// Whether the window of an anomaly could be shown in a message: nothing is open, it is the worst so far, it is news,
+    /// or that is not known yet because something is being counted.
+    #[must_use]
+    pub fn may_tell(&self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
+        let Some(open) = &self.open else { return true };
+        let worse = open.incident.worst.as_ref().is_none_or(|worst| anomaly.score > worst.score);
+        worse || open.wish.is_some() || open.is_news(anomaly, config)
     }
 
     /// Takes the next window, or a tick, in order of time.
@@ -225,6 +234,7 @@ impl Lifecycle {
             open.weigh(anomaly, title);
         }
         let news = open.is_news(anomaly, origin.config);
+        open.hear(anomaly);
         open.incident.windows += 1;
         open.incident.lines += anomaly.lines;
         open.incident.last_seen = open.incident.last_seen.max(anomaly.range.end);
@@ -256,7 +266,7 @@ impl Lifecycle {
             open.news = Some(anomaly.clone());
         }
         // News too soon after a message waits: it is told late, not never.
-        if at - open.told_at >= origin.config.resolve_after.nanos()
+        if at - open.told_at >= origin.config.news_interval.nanos()
             && let Some(anomaly) = open.news.take()
         {
             let mut told = open.tell(TransitionKind::Continued, at);
@@ -344,6 +354,7 @@ impl Open {
             worst: Some(anomaly.clone()),
             rates: Vec::new(),
             detail: None,
+            handling: crate::incident::Handling::default(),
         };
         Self {
             incident,
@@ -352,23 +363,32 @@ impl Open {
             confirmed_until: start,
             quiet_from: anomaly.range.end,
             wish: None,
-            reasons: Vec::new(),
+            said: Vec::new(),
             news: None,
         }
     }
 
-    /// Whether a window says something that the incident did not say before: another reason, or that it is back after
-    /// having been quiet for half the time that would have resolved it.
-    fn is_news(&mut self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
-        let first = self.reasons.is_empty();
-        let mut news = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
+    /// Whether a window says something that the incident did not say before, or not for as long as would have resolved
+    /// it: another reason, or that it is back after having been quiet for half that time.
+    fn is_news(&self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
+        let old = anomaly.range.start.saturating_sub(config.resolve_after.nanos());
+        let fresh = |reason: &u64| match self.said.iter().find(|(known, _)| known == reason) {
+            Some((_, seen)) => *seen < old,
+            None => self.said.len() < MAX_REASONS,
+        };
+        let back = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
+        !self.said.is_empty() && (back || reasons(&anomaly.evidence).iter().any(fresh))
+    }
+
+    /// Remembers what a window says.
+    fn hear(&mut self, anomaly: &Anomaly) {
         for reason in reasons(&anomaly.evidence) {
-            if !self.reasons.contains(&reason) && self.reasons.len() < MAX_REASONS {
-                self.reasons.push(reason);
-                news = true;
+            if let Some((_, seen)) = self.said.iter_mut().find(|(known, _)| *known == reason) {
+                *seen = anomaly.range.end;
+            } else if self.said.len() < MAX_REASONS {
+                self.said.push((reason, anomaly.range.end));
             }
         }
-        news && !first
     }
 
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
@@ -511,10 +531,13 @@ mod tests {
     fn news_soon_after_a_message_are_told_late_not_never() {
         for (script, told) in [
             ("aaaaaaaa", "Opened#1@1"),
-            ("abbbbbbb", "Opened#1@1 Continued#2@4"),
-            ("abaaaaaa", "Opened#1@1 Continued#2@4"),
+            ("abbbbbbb", "Opened#1@1 Continued#2@3"),
+            ("abaaaaaa", "Opened#1@1 Continued#2@3"),
             ("aaaaabaa", "Opened#1@1 Continued#2@6"),
             ("ab...", "Opened#1@1 Resolved#2@5"),
+            // Said once, and again when it has not been so for as long as would have resolved it.
+            ("aabaaaaabaa", "Opened#1@1 Continued#2@3 Continued#3@9"),
+            ("aabaababaaa", "Opened#1@1 Continued#2@3"),
         ] {
             assert_eq!(play(script, true), told, "{script}");
         }

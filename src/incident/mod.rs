@@ -73,6 +73,104 @@ pub struct Incident {
     pub rates: Vec<f64>,
     /// For incidents about sigyn itself: what is wrong and what to do.
     pub detail: Option<String>,
+    /// What people and the grouping made of it.
+    #[serde(flatten)]
+    pub handling: Handling,
+}
+
+/// What people and the grouping made of an incident. Detection knows nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handling {
+    /// Id of the incident that this one became a member of; it never changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<String>,
+    /// The other groups that are part of the same problem, in the order in which they came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
+    /// It became much worse than when it was first told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// Somebody looks after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Mark>,
+    /// Nobody wants to hear of it for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snoozed: Option<Snooze>,
+    /// When it was told again after it had been resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reopened_at: Option<Nanos>,
+    /// Who closed it by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Mark>,
+    /// Messages about it that were held back since the last one (silenced, inhibited, snoozed, over a budget).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held_back: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// An incident of another group in a few words: a member of an incident, or a row of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: String,
+    /// Where.
+    pub group: Group,
+    /// What is wrong.
+    pub title: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Start of its first anomalous window.
+    pub started_at: Nanos,
+    /// End of its last anomalous window.
+    pub last_seen: Nanos,
+}
+
+impl From<&Incident> for Member {
+    fn from(incident: &Incident) -> Self {
+        Self {
+            id: incident.id.clone(),
+            group: incident.group.clone(),
+            title: incident.title.clone(),
+            state: incident.state,
+            severity: incident.severity,
+            started_at: incident.started_at,
+            last_seen: incident.last_seen,
+        }
+    }
+}
+
+/// Who did something, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Who, as the command says.
+    pub by: String,
+    /// When, by the wall clock.
+    pub at: Nanos,
+    /// Why, in the words of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Nobody wants to hear of an incident until one of these holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snooze {
+    /// Who, when and why.
+    pub mark: Mark,
+    /// Until this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Nanos>,
+    /// Until it was seen in this many more windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<u64>,
+    /// Until it becomes worse: escalates, or its severity rises. Always ends a snooze without another end.
+    #[serde(default)]
+    pub until_worse: bool,
 }
 
 /// Why a transition is told.
@@ -83,8 +181,35 @@ pub enum TransitionKind {
     Opened,
     /// Still going on; at most one in `update_interval`.
     Continued,
+    /// Much worse than when it was first told.
+    Escalated,
+    /// Somebody looks after it now.
+    Acknowledged,
+    /// Back after it was resolved.
+    Reopened,
     /// Quiet for `resolve_after`.
     Resolved,
+}
+
+impl TransitionKind {
+    /// The word in metrics and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Continued => "continued",
+            Self::Escalated => "escalated",
+            Self::Acknowledged => "acknowledged",
+            Self::Reopened => "reopened",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// Whether it tells the whole story: the first message, and those that may reach somebody who has not seen it.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        matches!(self, Self::Opened | Self::Reopened)
+    }
 }
 
 /// A change of an incident that people may want to hear of. The incident is as it stands after the change.

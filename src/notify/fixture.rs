@@ -101,6 +101,7 @@ pub(crate) fn opened() -> Transition {
         lines: 3_412,
         rates: vec![5.0, 5.5, 4.8, 12.0, 18.4, 20.066],
         detail: None,
+        handling: crate::incident::Handling::default(),
     };
     Transition { kind: TransitionKind::Opened, number: 1, at: START + 3 * MINUTE, incident }
 }

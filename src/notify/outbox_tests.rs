@@ -229,6 +229,7 @@ fn open_incident(id: &str) -> Incident {
         worst: None,
         rates: Vec::new(),
         detail: None,
+        handling: crate::incident::Handling::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::collect::{Coverage, Known};
 use crate::detect::explain;
 use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, PatternEvidence, Sample};
 use crate::incident::lifecycle::WITHDRAWN;
-use crate::incident::{Incident, Severity, TransitionKind};
+use crate::incident::{Handling, Incident, Mark, Member, Severity, State, TransitionKind};
 use crate::labels::Labels;
 use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
 
@@ -53,6 +53,12 @@ pub struct Message {
     pub detail: Option<String>,
     /// How it ended.
     pub ended: Option<String>,
+    /// Other groups that are part of the same problem, one a line, not escaped.
+    pub members: Vec<String>,
+    /// Who looks after it, until when nobody wants to hear of it; not escaped.
+    pub care: Option<String>,
+    /// What was not sent since the last message.
+    pub held_back: Option<String>,
     /// Who owns the watch.
     pub owner: Option<String>,
     /// Where it is written what to do.
@@ -181,6 +187,10 @@ pub fn message(notification: &Notification) -> Message {
         // Of the others it says how they ended.
         detail: incident.detail.clone().filter(|text| worst.is_none() && !text.starts_with(WITHDRAWN)),
         ended: (transition.kind == TransitionKind::Resolved).then(|| ended(incident)),
+        members: incident.handling.members.iter().map(member).collect(),
+        care: care(&incident.handling),
+        held_back: (incident.handling.held_back > 0)
+            .then(|| format!("{} held back since the last one", count(incident.handling.held_back, "message"))),
         owner: incident.owner.clone(),
         runbook: incident.runbook_url.clone(),
         query: worst.map(|worst| query(worst, incident)),
@@ -194,6 +204,11 @@ impl Message {
     pub fn state(&self) -> &'static str {
         match (self.kind, self.severity) {
             (TransitionKind::Resolved, _) => "RESOLVED",
+            (TransitionKind::Acknowledged, _) => "ACKNOWLEDGED",
+            (TransitionKind::Reopened, Severity::Critical) => "CRITICAL AGAIN",
+            (TransitionKind::Reopened, _) => "BACK AGAIN",
+            (TransitionKind::Escalated, Severity::Critical) => "WORSE, CRITICAL",
+            (TransitionKind::Escalated, _) => "WORSE",
             (TransitionKind::Opened, Severity::Critical) => "CRITICAL",
             (TransitionKind::Opened, Severity::Warning) => "WARNING",
             (TransitionKind::Opened, Severity::Info) => "INFO",
@@ -208,6 +223,7 @@ impl Message {
     pub fn sign(&self) -> char {
         match (self.kind, self.severity) {
             (TransitionKind::Resolved, _) => '🟢',
+            (TransitionKind::Acknowledged, _) => '👀',
             (_, Severity::Critical) => '🔴',
             (_, Severity::Warning) => '🟠',
             (_, Severity::Info) => '🔵',
@@ -400,6 +416,30 @@ pub fn sparkline(rates: &[f64]) -> Option<String> {
 fn pairs(labels: &Labels) -> Option<String> {
     let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     (!pairs.is_empty()).then(|| pairs.join(", "))
+}
+
+/// `payments: errors never seen before, warning, since 22:04:00Z`.
+fn member(member: &Member) -> String {
+    let over = if member.state == State::Resolved { ", over" } else { "" };
+    format!("{}, {}, since {}{over}", member.title, severity(member.severity), second(member.started_at))
+}
+
+fn care(handling: &Handling) -> Option<String> {
+    let mark = |what: &str, mark: &Mark| {
+        let note = mark.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        format!("{what} by {} at {}{note}", mark.by, second(mark.at))
+    };
+    let snoozed = handling.snoozed.as_ref().map(|snooze| {
+        let until = snooze.until.map(|until| format!(" until {}", second(until))).unwrap_or_default();
+        mark(&format!("snoozed{until}"), &snooze.mark)
+    });
+    let said = [
+        handling.acknowledged.as_ref().map(|one| mark("acknowledged", one)),
+        snoozed,
+        handling.closed.as_ref().map(|one| mark("closed", one)),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn when(incident: &Incident) -> String {

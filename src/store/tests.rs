@@ -91,6 +91,7 @@ fn incident(id: &str, started_at: Nanos, state: State) -> Incident {
         }),
         rates: vec![0.5, 51.0],
         detail: None,
+        handling: crate::incident::Handling::default(),
     }
 }
 

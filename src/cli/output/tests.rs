@@ -87,6 +87,7 @@ fn transition(kind: TransitionKind) -> Transition {
             worst: Some(worst),
             rates: vec![10.0, 12.0, 11.0, 57.0],
             detail: None,
+            handling: crate::incident::Handling::default(),
         },
     }
 }

@@ -41,10 +41,18 @@ pub fn render_issue(notification: &Notification) -> (String, String) {
 pub fn render_comment(notification: &Notification) -> String {
     let said = message(notification);
     let mark = key_mark(&notification.key);
-    let opened = said.kind == TransitionKind::Opened;
+    let opened = said.kind.is_full();
     let first = match said.kind {
         TransitionKind::Opened => format!("**Again**, as a new incident: {}.", sentence(&said)),
+        TransitionKind::Reopened => format!("**Back again** after it was resolved: {}.", sentence(&said)),
         TransitionKind::Continued => format!("**Still going on**: {}.", sentence(&said)),
+        TransitionKind::Escalated => format!("**Much worse now**: {}.", sentence(&said)),
+        TransitionKind::Acknowledged => {
+            format!(
+                "**Acknowledged**: {}",
+                escape::markdown(said.care.as_deref().unwrap_or("somebody looks after it"), VALUE)
+            )
+        }
         TransitionKind::Resolved => {
             let ended = said.ended.as_deref().map(|ended| format!(" End: {ended}.")).unwrap_or_default();
             format!("**Resolved**: {}.{ended}", sentence(&said))

@@ -106,7 +106,7 @@ fn rows(said: &Message) -> Vec<(&'static str, String)> {
         return rows;
     }
     rows.push(("When", with_bars(format!("{}{size}", said.when))));
-    if said.kind == TransitionKind::Continued {
+    if !said.kind.is_full() {
         rows.extend(said.reason().map(|reason| (worst, escape::mrkdwn(&reason, DETAIL))));
         return rows;
     }
@@ -128,7 +128,7 @@ fn rows(said: &Message) -> Vec<(&'static str, String)> {
 
 /// What else speaks for it, in the first message only.
 fn details(said: &Message) -> Vec<(&'static str, String)> {
-    if said.kind != TransitionKind::Opened {
+    if !said.kind.is_full() {
         return Vec::new();
     }
     let mut rows = Vec::new();
@@ -144,7 +144,7 @@ fn details(said: &Message) -> Vec<(&'static str, String)> {
 
 /// Log lines in a code block, in the first message only.
 fn samples(said: &Message) -> Option<String> {
-    if said.kind != TransitionKind::Opened || said.samples.is_empty() {
+    if !said.kind.is_full() || said.samples.is_empty() {
         return None;
     }
     let line = |line: &crate::notify::render::Line| format!("{} {}", line.time, escape::mrkdwn_code(&line.text, LINE));
