@@ -33,7 +33,9 @@ impl Internal {
     }
 
     pub(super) fn step(&mut self, command: &Command) -> Step {
-        let CommandKind::Internal { problem, on, firing, since, detail } = &command.kind;
+        let CommandKind::Internal { problem, on, firing, since, detail } = &command.kind else {
+            return Step::default();
+        };
         let key = (problem.clone(), on.clone());
         let transition = match (*firing, self.open.get(&key).cloned()) {
             (true, None) => {

@@ -20,7 +20,7 @@ use crate::collect::{Batch, Gap};
 use crate::detect::config::{DetectConfig, WindowSpec};
 use crate::detect::{Anomaly, Group, Judgement, NearMiss, Window};
 use crate::incident::config::IncidentConfig;
-use crate::incident::{Incident, Transition};
+use crate::incident::{Incident, Mark, Snooze, Transition};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{Nanos, TimeRange};
 
@@ -62,6 +62,34 @@ pub enum CommandKind {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// A person wants something with an incident. Not for the engine: detection goes on as before.
+    Incident {
+        /// Its id, or that of one of its members.
+        incident: String,
+        /// What is wanted.
+        order: Order,
+    },
+    /// A silence is set, or ended. Not for the engine.
+    Silence {
+        /// Its id.
+        id: String,
+        /// The silence, opaque here; `None` ends it.
+        document: Option<String>,
+    },
+}
+
+/// What a person can want with an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Looks after it.
+    Acknowledge(Mark),
+    /// Does not want to hear of it for now.
+    Snooze(Snooze),
+    /// Takes an acknowledgement and a snooze back.
+    Release(Mark),
+    /// It is over.
+    Resolve(Mark),
 }
 
 /// A closed window with what was found about it: what the store keeps of a window.

@@ -202,7 +202,7 @@ impl World {
     async fn said(&self) -> Vec<(String, bool)> {
         let commands = self.store.pending_commands().await.unwrap();
         let word = |command: crate::engine::Command| {
-            let CommandKind::Internal { on, firing, .. } = command.kind;
+            let CommandKind::Internal { on, firing, .. } = command.kind else { panic!("{command:?}") };
             (on, firing)
         };
         commands.into_iter().map(word).collect()
@@ -448,7 +448,7 @@ async fn a_lost_message_makes_the_receiver_ill_even_when_nothing_follows() {
     world.until(&running, SECOND, async || !world.said().await.is_empty()).await;
     let command = world.store.pending_commands().await.unwrap().remove(0);
     assert!(command.at - world.calls("slack")[0].at >= 5 * MINUTE);
-    let CommandKind::Internal { problem, on, firing, detail, .. } = command.kind;
+    let CommandKind::Internal { problem, on, firing, detail, .. } = command.kind else { panic!("{command:?}") };
     assert_eq!((problem.as_str(), on.as_str(), firing), ("receiver", "slack", true));
     let detail = detail.replace(&rfc3339(world.calls("slack")[0].at), "<then>");
     insta::assert_snapshot!(

@@ -72,9 +72,12 @@ impl Store {
     pub async fn append_command(&self, kind: &CommandKind, now: Nanos) -> Result<i64, StoreError> {
         const DOING: &str = "append a command to";
         let mut writer = self.writer(DOING).await?;
-        let CommandKind::Internal { problem, on, .. } = kind;
+        let about = match kind {
+            CommandKind::Internal { problem, on, .. } => Some(subject(problem, on)),
+            CommandKind::Incident { .. } | CommandKind::Silence { .. } => None,
+        };
         let insert = async {
-            let query = sqlx::query(COMMAND).bind(TENANT).bind(now).bind(subject(problem, on)).bind(json(kind)?);
+            let query = sqlx::query(COMMAND).bind(TENANT).bind(now).bind(about).bind(json(kind)?);
             query.execute(&mut *writer).await
         };
         insert.await.map(|done| done.last_insert_rowid()).map_err(failed(DOING, self.path()))

@@ -88,6 +88,22 @@ impl Store {
         Ok(Self::new(path, None, readers, None))
     }
 
+    /// Opens `<dir>/sigyn.db` beside the process that works with it, for what people want of it: reading, and
+    /// [`Store::append_command`]. Nothing else may be written through it.
+    ///
+    /// # Errors
+    /// When there is no store, or its shape is not this version's.
+    pub async fn open_beside(dir: &Path) -> Result<Self, StoreError> {
+        let path = file(dir);
+        if !path.exists() {
+            return Err(StoreError::Missing { path: text(&path) });
+        }
+        let mut writer = writer(&path).await?;
+        check_version(version(&mut writer).await.map_err(failed("read", &path))?, &path)?;
+        let readers = [reader(&path, false).await?, reader(&path, false).await?];
+        Ok(Self::new(path, Some(writer), readers, None))
+    }
+
     /// Ends all connections and lets another process open the store. Waits for what is running; later calls fail.
     ///
     /// # Errors

@@ -26,8 +26,7 @@ pub(super) const ALL_WINDOWS: &str = "
     SELECT w.*, g.labels FROM groups g CROSS JOIN windows w USING (tenant, watch, grp)
     WHERE g.tenant = ?1 AND g.watch = ?2 AND w.range_end > ?3 AND w.revision = 0
     ORDER BY w.grp, w.range_start, w.range_end";
-pub(super) const COMMANDS: &str =
-    "SELECT id, at, document FROM commands WHERE tenant = ?1 AND done = 0 ORDER BY id LIMIT 1000";
+pub(super) const COMMANDS: &str = "SELECT id, at, document FROM commands WHERE tenant = ?1 AND done = 0 AND subject IS NOT NULL ORDER BY id LIMIT 1000";
 const ANY_WATCH: &str = "SELECT 1 FROM watches WHERE tenant = ?1 LIMIT 1";
 const NAMES: &str = "SELECT watch FROM watches WHERE tenant = ?1 AND watch <> ?2 ORDER BY watch";
 pub(super) const LAST_WORD: &str =
@@ -104,7 +103,7 @@ impl Store {
         rows.and_then(|rows| rows.iter().map(window).collect()).map_err(failed(DOING, self.path()))
     }
 
-    /// The oldest commands that no step has carried out yet, at most 1000, in their order.
+    /// The oldest commands for the engine that no step has carried out yet, at most 1000, in their order.
     ///
     /// # Errors
     /// When the file could not be read.
@@ -127,7 +126,7 @@ impl Store {
         let row = query.fetch_optional(&mut *reader).await;
         let last = row.and_then(|row| row.map(|row| parsed::<CommandKind>(&row, "document")).transpose());
         let last = last.map_err(failed(DOING, self.path()))?;
-        Ok(last.is_some_and(|CommandKind::Internal { firing, .. }| firing))
+        Ok(matches!(last, Some(CommandKind::Internal { firing: true, .. })))
     }
 }
 

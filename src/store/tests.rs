@@ -11,8 +11,8 @@ use super::config::StoreConfig;
 use super::*;
 use crate::collect::{Coverage, Gap, GapReason, Known};
 use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Features, Group, Judgement, Window};
-use crate::engine::{CommandKind, JudgedWindow, Snapshot};
-use crate::incident::{Severity, State};
+use crate::engine::{CommandKind, JudgedWindow, Order, Snapshot};
+use crate::incident::{Mark, Severity, State};
 use crate::labels::{Fingerprint, Labels};
 use crate::notify::Links;
 use crate::time::{HOUR, MINUTE, SECOND, Span, TimeRange};
@@ -803,4 +803,20 @@ async fn a_killed_process_loses_nothing_that_it_was_told_is_written() {
         let plain = vec![Move::Commit; usize::try_from(done + 1).unwrap()];
         assert_eq!(content(dir.path()).await, live(&plain).await.1, "whole steps only");
     }
+}
+
+#[tokio::test]
+async fn people_can_order_something_while_another_process_works() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let beside = Store::open_beside(dir.path()).await.unwrap();
+    let mark = Mark { by: "ann".to_owned(), at: T0, note: None };
+    let kind = CommandKind::Incident { incident: "00aa".to_owned(), order: Order::Acknowledge(mark) };
+    beside.append_command(&kind, T0).await.unwrap();
+    // It is not the engine's to carry out.
+    assert_eq!(store.pending_commands().await.unwrap(), []);
+    beside.close().await.unwrap();
+    store.close().await.unwrap();
+    let elsewhere = TempDir::new().unwrap();
+    assert!(matches!(Store::open_beside(elsewhere.path()).await, Err(StoreError::Missing { .. })));
 }
