@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::IncidentConfig;
 use super::{Incident, Severity, State, Transition, TransitionKind};
-use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group};
+use crate::detect::calibrate::from_score;
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, PatternKind};
 use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
@@ -377,12 +378,12 @@ impl Open {
             None => self.said.len() < MAX_REASONS,
         };
         let back = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
-        !self.said.is_empty() && (back || reasons(&anomaly.evidence).iter().any(fresh))
+        !self.said.is_empty() && (back || reasons(anomaly).iter().any(fresh))
     }
 
     /// Remembers what a window says.
     fn hear(&mut self, anomaly: &Anomaly) {
-        for reason in reasons(&anomaly.evidence) {
+        for reason in reasons(anomaly) {
             if let Some((_, seen)) = self.said.iter_mut().find(|(known, _)| *known == reason) {
                 *seen = anomaly.range.end;
             } else if self.said.len() < MAX_REASONS {
@@ -418,15 +419,20 @@ impl Open {
     }
 }
 
-/// What an anomaly says, as hashes: kinds of findings with the lines that they are about.
-fn reasons(evidence: &Evidence) -> Vec<u64> {
-    let features = evidence.features.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+/// What an anomaly says, as hashes: kinds of findings with the lines that they are about. Of each only what has a
+/// good part of the score, or would have been enough by itself.
+fn reasons(anomaly: &Anomaly) -> Vec<u64> {
+    let (surprise, needed) = (from_score(anomaly.score), from_score(anomaly.threshold));
+    let weighs = |share: f64| share >= WEIGHTY || share * surprise >= needed;
+    let features = anomaly.evidence.features.iter().filter(|one| weighs(one.share)).map(|one| {
         let up = one.seen > one.expected.1;
         fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
     });
-    let patterns = evidence.patterns.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+    let patterns = anomaly.evidence.patterns.iter().filter(|one| weighs(one.share)).map(|one| {
         let line = one.line.as_deref().unwrap_or_default();
-        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8]), line.as_bytes())
+        // A step that is missing here and there is one thing, a service that says nothing any more another.
+        let silent = one.kind == PatternKind::Missing && anomaly.lines == 0;
+        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8, u8::from(silent)]), line.as_bytes())
     });
     features.chain(patterns).collect()
 }
