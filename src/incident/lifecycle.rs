@@ -370,14 +370,14 @@ impl Open {
     }
 
     /// Whether a window says something that the incident did not say before, or not for as long as would have resolved
-    /// it: another reason, or that it is back after having been quiet for half that time.
+    /// it: another reason, or that it is back after having been quiet for `news_interval`.
     fn is_news(&self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
         let old = anomaly.range.start.saturating_sub(config.resolve_after.nanos());
         let fresh = |reason: &u64| match self.said.iter().find(|(known, _)| known == reason) {
             Some((_, seen)) => *seen < old,
             None => self.said.len() < MAX_REASONS,
         };
-        let back = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
+        let back = anomaly.range.start - self.incident.last_seen >= config.news_interval.nanos();
         !self.said.is_empty() && (back || reasons(anomaly).iter().any(fresh))
     }
 
