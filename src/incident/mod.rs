@@ -4,6 +4,7 @@
 //! clock; "now" is the end of the window or of the tick.
 
 pub mod config;
+pub mod group;
 pub mod lifecycle;
 
 use serde::{Deserialize, Serialize};
