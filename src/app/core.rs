@@ -174,7 +174,7 @@ impl Core {
 
     async fn commit(&self, step: &Step, source_state: Option<&str>) {
         let deliveries = self.deliveries(&step.transitions);
-        let commit = Commit { step, source_state, deliveries: &deliveries, now: self.clock.now() };
+        let commit = Commit { step, source_state, deliveries: &deliveries, now: self.clock.now(), fence: None };
         let mut failed = false;
         while let Err(error) = self.store.commit(&commit).await {
             failed = true;

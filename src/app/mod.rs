@@ -29,8 +29,8 @@ use crate::collect::config::WatchConfig;
 use crate::collect::loki::{Loki, Options as Poll, Start};
 use crate::config::Settings;
 use crate::engine::{Engine, Options as EngineOptions, Restore};
+use crate::incident::Incident;
 use crate::incident::lifecycle::WITHDRAWN;
-use crate::incident::{Incident, State};
 use crate::notify::outbox::{Outbox, Policy, Receiver};
 use crate::notify::pace::{Limits, Quota};
 use crate::notify::receiver::{Rate, Show};
@@ -47,9 +47,6 @@ const REMEMBER: Nanos = 70 * MINUTE;
 
 /// Rows past their retention are deleted this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-
-/// Incidents read at the start; more than this are never open at once.
-const MAX_OPEN: u32 = 10_000;
 
 /// How a sigyn is to be put together.
 pub struct Options {
@@ -275,8 +272,7 @@ async fn build_core(
     if options.explain {
         engine = engine.explaining();
     }
-    let mut ill = store.incidents(Some(State::Firing), MAX_OPEN, None).await?;
-    ill.retain(|incident| incident.watch == "sigyn");
+    let ill = store.open_internal().await?;
     engine.restore_internal(ill.clone());
     let (engine, run) = EngineHandle::new(engine);
     std::thread::Builder::new().name("engine".to_owned()).spawn(run).context("cannot start the engine's thread")?;

@@ -147,7 +147,7 @@ fn json(incident: &Incident, detail: Option<&IncidentDetail>) -> String {
         r#type: "incident",
         incident: &told,
         transitions: detail.map(|detail| {
-            let all = detail.transitions.iter();
+            let all = detail.notices.iter();
             all.map(|told| Told { number: told.number, kind: told.kind, at: told.at, title: &told.incident.title })
                 .collect()
         }),
@@ -195,12 +195,12 @@ fn table(incidents: &[Incident], look: Look) -> String {
 
 fn page(detail: &IncidentDetail, notify: &NotifyConfig, look: Look) -> String {
     let incident = &detail.incident;
-    // An incident that nobody has been told of yet has no transition.
+    // Of an incident that nobody has been told of yet there is no notice.
     let kind = match incident.state {
         State::Resolved => TransitionKind::Resolved,
         _ => TransitionKind::Opened,
     };
-    let (number, at) = detail.transitions.last().map_or((0, incident.last_seen), |last| (last.number, last.at));
+    let (number, at) = detail.notices.last().map_or((0, incident.last_seen), |last| (last.number, last.at));
     let notification = Notification {
         key: String::new(),
         transition: Transition { kind, number, at, incident: incident.clone() },
@@ -210,9 +210,9 @@ fn page(detail: &IncidentDetail, notify: &NotifyConfig, look: Look) -> String {
     if incident.state == State::Pending {
         out.push_str("\nNobody has been told yet: its lines are still being counted.\n");
     }
-    if !detail.transitions.is_empty() {
+    if !detail.notices.is_empty() {
         let mut table = sheet(look, &["when", "what", "told"]);
-        for transition in &detail.transitions {
+        for transition in &detail.notices {
             table.add_row([
                 rfc3339(transition.at - transition.at.rem_euclid(1_000_000_000)),
                 transition_word(transition.kind).to_owned(),
@@ -306,7 +306,8 @@ mod tests {
             delivery(&resolved, "github", DeliveryState::Dead, None, Some("404: the issue\x1b[2J is gone")),
         ];
         let incident = resolved.incident.clone();
-        IncidentDetail { incident, transitions: vec![opened, resolved], deliveries }
+        let notices = vec![opened, resolved];
+        IncidentDetail { incident, members: Vec::new(), transitions: notices.clone(), notices, deliveries }
     }
 
     #[test]
@@ -365,7 +366,13 @@ mod tests {
     fn nobody_was_told_of_a_pending_one() {
         let mut incident = fixture::opened().incident;
         incident.state = State::Pending;
-        let detail = IncidentDetail { incident, transitions: Vec::new(), deliveries: Vec::new() };
+        let detail = IncidentDetail {
+            incident,
+            members: Vec::new(),
+            transitions: Vec::new(),
+            notices: Vec::new(),
+            deliveries: Vec::new(),
+        };
         let text = page(&detail, &NotifyConfig::default(), Look::Plain);
         assert!(text.contains("Nobody has been told yet"), "{text}");
     }

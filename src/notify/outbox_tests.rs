@@ -171,7 +171,7 @@ impl World {
         let deliveries: Vec<_> = RECEIVERS.iter().map(delivery).collect();
         let step = Step { transitions: vec![transition.clone()], ..Step::default() };
         let now = self.now.load(Ordering::SeqCst);
-        let commit = Commit { step: &step, source_state: None, deliveries: &deliveries, now };
+        let commit = Commit { step: &step, source_state: None, deliveries: &deliveries, now, fence: None };
         self.store.commit(&commit).await.unwrap();
     }
 

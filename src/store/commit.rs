@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection};
 
+use super::dispatch::{holds, write_words};
 use super::error::failed;
 use super::{Commit, NewDelivery, Store, StoreError, TENANT};
 use crate::collect::Gap;
 use crate::detect::{Feature, FeatureEvidence};
 use crate::engine::{CommandKind, JudgedWindow, Snapshot, Step};
-use crate::incident::{Incident, Transition};
+use crate::incident::{Handling, Incident, State, Transition};
 use crate::time::Nanos;
 
 const DOING: &str = "write a step to";
@@ -29,15 +30,25 @@ pub(super) const WINDOW: &str = "
     INSERT OR REPLACE INTO windows (tenant, watch, grp, range_end, range_start, revision, lines, line_length,
         error_count, warn_count, unique_messages, rate, known, seen, missing, score, threshold, anomalous, learnt, late)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+/// What the engine knows of an incident. What the dispatcher made of it stays: see the migration.
 pub(super) const INCIDENT: &str = "
     INSERT INTO incidents (tenant, id, fingerprint, watch, title, state, severity, started_at, last_seen, resolved_at,
-        document)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-    ON CONFLICT DO UPDATE SET title = excluded.title, state = excluded.state, severity = excluded.severity,
-        started_at = excluded.started_at, last_seen = excluded.last_seen, resolved_at = excluded.resolved_at,
-        document = excluded.document";
+        document, open)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    ON CONFLICT (tenant, id) DO UPDATE SET document = excluded.document, open = excluded.open,
+        title = CASE WHEN incidents.handling IS NULL THEN excluded.title ELSE incidents.title END,
+        state = CASE WHEN incidents.handling IS NULL THEN excluded.state ELSE incidents.state END,
+        severity = CASE WHEN incidents.handling IS NULL THEN excluded.severity ELSE incidents.severity END,
+        resolved_at = CASE WHEN incidents.handling IS NULL THEN excluded.resolved_at ELSE incidents.resolved_at END,
+        last_seen = CASE WHEN excluded.last_seen > incidents.last_seen
+            THEN excluded.last_seen ELSE incidents.last_seen END";
+pub(super) const TITLE: &str = "SELECT title, handling IS NULL AS bare FROM incidents WHERE tenant = ?1 AND id = ?2";
 pub(super) const TRANSITION: &str = "
     INSERT INTO transitions (tenant, incident, number, kind, at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT DO NOTHING";
+pub(super) const QUEUE: &str = "INSERT INTO queue (tenant, incident, number) VALUES (?1, ?2, ?3)";
+pub(super) const NOTICE: &str = "
+    INSERT INTO notices (tenant, incident, number, kind, at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT DO NOTHING";
 pub(super) const DELIVERY: &str = "
     INSERT INTO deliveries (tenant, key, receiver, incident, number, links, state, next_at, changed_at)
@@ -55,14 +66,18 @@ impl Store {
     /// is there, and the position of the watch tells which.
     ///
     /// # Errors
-    /// When the file could not be written.
+    /// When somebody else holds the lease now ([`StoreError::Fenced`]), or the file could not be written.
     pub async fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer(DOING).await?;
         let result = write_all(&mut writer, commit).await;
         if result.is_err() {
             self.renew(&mut writer).await;
         }
-        result.map_err(failed(DOING, self.path()))
+        match (result, commit.fence) {
+            (Ok(true), _) | (Ok(false), None) => Ok(()),
+            (Ok(false), Some(fence)) => Err(StoreError::Fenced { name: fence.name.clone() }),
+            (Err(error), _) => Err(failed(DOING, self.path())(error)),
+        }
     }
 
     /// Appends a wish for the engine; returns its number.
@@ -98,7 +113,7 @@ pub(super) fn word<T: Serialize>(value: &T) -> Result<String, sqlx::Error> {
     }
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
@@ -113,13 +128,18 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// SQLite knows no unsigned numbers; counts of lines never come near the end of the signed ones.
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-async fn write_all(writer: &mut SqliteConnection, commit: &Commit<'_>) -> Result<(), sqlx::Error> {
+/// False when the fence does not hold: then nothing is written.
+async fn write_all(writer: &mut SqliteConnection, commit: &Commit<'_>) -> Result<bool, sqlx::Error> {
     // IMMEDIATE: a writer that begins as a reader could fail half-way with "busy".
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    if !holds(&mut tx, commit.fence).await? {
+        tx.rollback().await?;
+        return Ok(false);
+    }
     let step = commit.step;
     if let Some(watch) = &step.watch {
         write_watch(&mut tx, watch, step, commit.source_state).await?;
@@ -133,11 +153,15 @@ async fn write_all(writer: &mut SqliteConnection, commit: &Commit<'_>) -> Result
     for transition in &step.transitions {
         write_transition(&mut tx, transition).await?;
     }
+    for delivery in commit.deliveries {
+        write_notice(&mut tx, &delivery.notification.transition).await?;
+    }
     write_deliveries(&mut tx, commit.deliveries, commit.now).await?;
     if let Some(id) = step.command_done {
         sqlx::query(COMMAND_DONE).bind(TENANT).bind(id).execute(&mut *tx).await?;
     }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 async fn write_watch(
@@ -216,6 +240,9 @@ async fn write_incidents(tx: &mut SqliteConnection, step: &Step) -> Result<(), s
     let told = step.transitions.iter().map(|transition| &transition.incident);
     let unlisted = told.filter(|incident| !listed.contains(incident.id.as_str()));
     for incident in unlisted.chain(&step.incidents) {
+        let row = sqlx::query(TITLE).bind(TENANT).bind(&incident.id).fetch_optional(&mut *tx).await?;
+        let known = row.map(|row| Ok::<_, sqlx::Error>((row.try_get::<String, _>("title")?, row.try_get("bare")?)));
+        let known = known.transpose()?;
         sqlx::query(INCIDENT)
             .bind(TENANT)
             .bind(&incident.id)
@@ -227,16 +254,36 @@ async fn write_incidents(tx: &mut SqliteConnection, step: &Step) -> Result<(), s
             .bind(incident.started_at)
             .bind(incident.last_seen)
             .bind(incident.resolved_at)
-            .bind(json(&finite(incident))?)
+            .bind(json(&bare(incident))?)
+            .bind(incident.state != State::Resolved)
             .execute(&mut *tx)
             .await?;
+        if known.is_none_or(|(title, bare)| bare && title != incident.title) {
+            let titles = std::iter::once(incident.title.as_str());
+            write_words(tx, &incident.id, incident.started_at, titles).await?;
+        }
     }
     Ok(())
 }
 
 async fn write_transition(tx: &mut SqliteConnection, transition: &Transition) -> Result<(), sqlx::Error> {
+    // A step that is written again finds its transitions there; they may have been dispatched already.
+    if write_told(tx, TRANSITION, transition).await? > 0 {
+        let query = sqlx::query(QUEUE).bind(TENANT).bind(&transition.incident.id);
+        query.bind(signed(transition.number)).execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// Writes what people are told, once for each number.
+pub(super) async fn write_notice(tx: &mut SqliteConnection, notice: &Transition) -> Result<(), sqlx::Error> {
+    write_told(tx, NOTICE, notice).await.map(|_| ())
+}
+
+/// How many rows are new: 1 or 0.
+async fn write_told(tx: &mut SqliteConnection, sql: &'static str, transition: &Transition) -> Result<u64, sqlx::Error> {
     let stored = Transition { incident: finite(&transition.incident), ..transition.clone() };
-    sqlx::query(TRANSITION)
+    let done = sqlx::query(sql)
         .bind(TENANT)
         .bind(&transition.incident.id)
         .bind(signed(transition.number))
@@ -245,10 +292,10 @@ async fn write_transition(tx: &mut SqliteConnection, transition: &Transition) ->
         .bind(json(&stored)?)
         .execute(tx)
         .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
-async fn write_deliveries(
+pub(super) async fn write_deliveries(
     tx: &mut SqliteConnection,
     deliveries: &[NewDelivery],
     now: Nanos,
@@ -267,6 +314,11 @@ async fn write_deliveries(
             .await?;
     }
     Ok(())
+}
+
+/// What is stored of an incident itself: what the dispatcher made of it has its own column.
+pub(super) fn bare(incident: &Incident) -> Incident {
+    Incident { handling: Handling::default(), ..finite(incident) }
 }
 
 /// JSON has no infinity and no NaN: they would be written as `null`, and the row could never be read again.

@@ -14,7 +14,7 @@ use crate::time::Nanos;
 const READING: &str = "read the outbox of";
 const WRITING: &str = "write to the outbox of";
 
-/// The columns of a [`Delivery`]: its row, its transition, and the receipt of the first message about the incident. (Asking
+/// The columns of a [`Delivery`]: its row, its notice, and the receipt of the first message about the incident. (Asking
 /// for `state = 'sent'` there would let SQLite walk all that was ever sent.)
 macro_rules! delivery_columns {
     () => {
@@ -22,7 +22,7 @@ macro_rules! delivery_columns {
             SELECT e.receipt FROM deliveries e
             WHERE e.tenant = d.tenant AND e.receiver = d.receiver AND e.incident = d.incident AND e.id < d.id
                 AND e.receipt IS NOT NULL ORDER BY e.id LIMIT 1) AS earlier
-        FROM deliveries d JOIN transitions t ON t.tenant = d.tenant AND t.incident = d.incident AND t.number = d.number"
+        FROM deliveries d JOIN notices t ON t.tenant = d.tenant AND t.incident = d.incident AND t.number = d.number"
     };
 }
 

@@ -90,6 +90,12 @@ pub enum StoreError {
         /// What was asked for.
         prefix: String,
     },
+    /// Somebody else holds the lease now.
+    #[error("another sigyn has taken over `{name}`; nothing was written")]
+    Fenced {
+        /// Name of the lease.
+        name: String,
+    },
     /// The store was closed before.
     #[error("cannot {doing} {path}: the store is closed already")]
     Closed {

@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::StoreError;
+use super::dispatch::write_words;
 use super::error::{base_code, failed, io_failed, text};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+
+/// The migration since which incidents are found by words.
+const WORDS_SINCE: i64 = 3;
 
 /// How long a statement waits for another process' lock (a reader's checkpoint, a backup) before it fails.
 const BUSY: Duration = Duration::from_secs(10);
@@ -57,7 +61,11 @@ impl Store {
         let path = file(dir);
         let lock = lock(dir, &path)?;
         let mut writer = writer(&path).await?;
+        let was = version(&mut writer).await.map_err(failed("open", &path))?;
         migrate(&mut writer, &path).await?;
+        if (1..WORDS_SINCE).contains(&was) {
+            index_words(&mut writer).await.map_err(failed("bring up to date", &path))?;
+        }
         let readers = [reader(&path, false).await?, reader(&path, false).await?];
         Ok(Self::new(path, Some(writer), readers, Some(lock)))
     }
@@ -240,6 +248,16 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), Store
             Err(StoreError::Corrupt { doing: "bring up to date", path: text(path), reason: error.to_string() })
         }
     }
+}
+
+/// Writes the words of incidents that an older sigyn stored. When it is cut off, some are not found by words.
+async fn index_words(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    for row in sqlx::query("SELECT id, started_at, title FROM incidents").fetch_all(&mut *tx).await? {
+        let (id, title): (String, String) = (row.try_get("id")?, row.try_get("title")?);
+        write_words(&mut tx, &id, row.try_get("started_at")?, std::iter::once(title.as_str())).await?;
+    }
+    tx.commit().await
 }
 
 /// Number of this binary's newest migration.

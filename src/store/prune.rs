@@ -19,12 +19,14 @@ pub(super) const WINDOWS: &str = "
 pub(super) const EMPTY_GROUP: &str = "
     DELETE FROM groups WHERE tenant = ?1 AND watch = ?2 AND grp = ?3 AND NOT EXISTS (
         SELECT 1 FROM windows w WHERE w.tenant = ?1 AND w.watch = ?2 AND w.grp = ?3)";
-/// Transitions and deliveries go with their incident. An incident never ends before it starts, so the index by start
-/// finds those that may be old enough. `pending` ones that nothing came of go too; firing ones stay.
+/// Transitions, notices and deliveries go with their incident. An incident never ends before it starts, so the index by
+/// start finds those that may be old enough. `pending` ones that nothing came of go too; firing ones stay.
 pub(super) const INCIDENTS: &str = "
-    DELETE FROM incidents WHERE rowid IN (
-        SELECT rowid FROM incidents WHERE tenant = ?1 AND state = ?2 AND started_at <= ?3
-            AND COALESCE(resolved_at, last_seen) <= ?3 LIMIT ?4)";
+    DELETE FROM incidents WHERE tenant = ?1 AND id IN (
+        SELECT id FROM incidents WHERE tenant = ?1 AND state <> 'firing' AND started_at <= ?2
+            AND COALESCE(resolved_at, last_seen) <= ?2 LIMIT ?3)";
+pub(super) const SILENCES: &str = "
+    DELETE FROM silences WHERE tenant = ?1 AND (ends_at <= ?2 OR expired_at <= ?2)";
 pub(super) const COMMANDS: &str = "
     DELETE FROM commands WHERE id IN (
         SELECT id FROM commands WHERE tenant = ?1 AND done = 1 AND at <= ?2 LIMIT ?3)";
@@ -58,10 +60,8 @@ impl Store {
     }
 
     async fn prune_rest(&self, until: Nanos) -> Result<u64, StoreError> {
-        let mut deleted = 0;
-        for state in ["resolved", "pending"] {
-            deleted += self.delete_all(|| sqlx::query(INCIDENTS).bind(TENANT).bind(state).bind(until)).await?;
-        }
+        let mut deleted = self.delete_all(|| sqlx::query(INCIDENTS).bind(TENANT).bind(until)).await?;
+        deleted += self.delete(sqlx::query(SILENCES).bind(TENANT).bind(until)).await?;
         deleted += self.delete_all(|| sqlx::query(COMMANDS).bind(TENANT).bind(until)).await?;
         deleted += self.delete(sqlx::query(MODELS).bind(TENANT).bind(until)).await?;
         Ok(deleted + self.delete(sqlx::query(GAPS).bind(TENANT).bind(until)).await?)

@@ -211,6 +211,6 @@ fn window(row: &SqliteRow) -> Result<JudgedWindow, sqlx::Error> {
     })
 }
 
-fn command(row: &SqliteRow) -> Result<Command, sqlx::Error> {
+pub(super) fn command(row: &SqliteRow) -> Result<Command, sqlx::Error> {
     Ok(Command { id: row.try_get("id")?, at: row.try_get("at")?, kind: parsed(row, "document")? })
 }
