@@ -3,6 +3,8 @@
 //! What comes in: settings of the right types. What goes out: findings with their key path. What never happens here:
 //! opening a connection, or showing a secret.
 
+mod route;
+
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 
@@ -46,6 +48,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     look.incident(&settings.incident);
     look.notify(&settings.notify);
     look.github(&settings.notify.github);
+    look.routing(&settings.notify);
     look.rest(settings);
     look.0
 }

@@ -4,12 +4,18 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::inhibit::InhibitRule;
+use super::interval::TimeInterval;
+use super::route::{RouteConfig, StormConfig};
 use crate::labels::Labels;
 use crate::secret::Secret;
 use crate::time::Span;
 
+/// An incident that is back within this time is the same one.
+const REOPEN_WITHIN: Span = Span::hours(7 * 24);
+
 /// `notify:` who is told, and what links the messages carry.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NotifyConfig {
     /// Where people reach this sigyn; makes links in messages.
@@ -26,6 +32,48 @@ pub struct NotifyConfig {
     pub github: GithubConfig,
     /// A request at regular times that says sigyn lives (dead-man's switch).
     pub heartbeat: HeartbeatConfig,
+    /// Who hears what, when and how often.
+    pub route: RouteConfig,
+    /// Times that routes call by name.
+    pub time_intervals: Vec<TimeInterval>,
+    /// Files with silences that always hold.
+    pub silence_files: Vec<PathBuf>,
+    /// Which incidents hold which others back.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// From when on new incidents are told as one table.
+    pub storm: StormConfig,
+    /// An incident that is back within this time is reopened, not a new one.
+    pub reopen_within: Span,
+}
+
+impl Default for NotifyConfig {
+    fn default() -> Self {
+        Self {
+            external_url: None,
+            external_labels: Labels::default(),
+            grafana_url: None,
+            grafana_datasource: None,
+            slack: SlackConfig::default(),
+            github: GithubConfig::default(),
+            heartbeat: HeartbeatConfig::default(),
+            route: RouteConfig::default(),
+            time_intervals: Vec::new(),
+            silence_files: Vec::new(),
+            inhibit_rules: Vec::new(),
+            storm: StormConfig::default(),
+            reopen_within: REOPEN_WITHIN,
+        }
+    }
+}
+
+impl NotifyConfig {
+    /// Names of all receivers that are set up: what routes may name.
+    #[must_use]
+    pub fn receiver_names(&self) -> Vec<String> {
+        let slack = self.slack.webhook_url.is_some() || self.slack.webhook_url_file.is_some();
+        let set = [("slack", slack), ("github", self.github.repo.is_some())];
+        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
+    }
 }
 
 /// `notify.slack:`

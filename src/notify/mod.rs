@@ -9,11 +9,16 @@ pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod heartbeat;
+pub mod inhibit;
+pub mod interval;
 mod links;
 pub mod outbox;
 pub mod pace;
 pub mod receiver;
 pub mod render;
+pub mod route;
+pub mod silence;
+pub mod zone;
 
 use std::future::Future;
 use std::time::Duration;
