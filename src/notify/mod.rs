@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod config;
+pub mod dispatch;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
