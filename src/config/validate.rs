@@ -200,12 +200,12 @@ impl Look {
 
     fn incident(&mut self, incident: &IncidentConfig) {
         let at = |key| Path::of("incident").key(key);
-        self.positive(at("resolve_after"), incident.resolve_after);
+        self.positive(at("keep_firing_for"), incident.keep_firing_for);
         self.positive(at("news_interval"), incident.news_interval);
         self.positive(at("update_interval"), incident.update_interval);
-        if incident.expire_after <= incident.resolve_after {
-            let text = format!("must be longer than resolve_after ({})", incident.resolve_after);
-            self.say_with(at("expire_after"), &[at("resolve_after")], text);
+        if incident.expire_after <= incident.keep_firing_for {
+            let text = format!("must be longer than keep_firing_for ({})", incident.keep_firing_for);
+            self.say_with(at("expire_after"), &[at("keep_firing_for")], text);
         }
     }
 

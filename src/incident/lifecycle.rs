@@ -1,7 +1,7 @@
 //! The life of the incidents of one group, as a pure state machine.
 //!
 //! ```text
-//!            anomaly                confirmed                quiet for resolve_after, seen whole, confirmed
+//!            anomaly                confirmed                quiet for keep_firing_for, seen whole, confirmed
 //! (nothing) ─────────▶ pending ─────────────────▶ firing ───────────────────────────────────────▶ resolved
 //!                         │ withdrawn: the window grew and is normal          │ anomaly: longer, perhaps `Continued`
 //!                         ▼                                                   │ open for expire_after: resolved as expired
@@ -31,6 +31,9 @@ pub const RATES: usize = 30;
 
 /// Observations that may wait for a count. When there are more, the count counts as answered.
 const MAX_WAITING: usize = 1000;
+
+/// So many times more than what was told is much worse.
+const ESCALATES: f64 = 5.0;
 
 /// A part of the score that is worth telling again, and how many reasons are remembered.
 const WEIGHTY: f64 = 0.2;
@@ -92,12 +95,25 @@ struct Open {
     quiet_from: Nanos,
     /// The count that is waited for.
     wish: Option<TimeRange>,
+    /// How bad it was when it was told last, and the most that was told so far, in times of what is expected.
+    #[serde(default = "nothing_told")]
+    told_severity: Severity,
+    #[serde(default)]
+    told_excess: f64,
+    /// The most so far, in times of what is expected.
+    #[serde(default)]
+    excess: f64,
     /// What was said so far, as hashes, and when each was seen last.
     #[serde(default)]
     said: Vec<(u64, Nanos)>,
     /// The window that says something new, of which nobody has heard yet.
     #[serde(default)]
     news: Option<Anomaly>,
+}
+
+/// Of incidents that were stored without it: their severity counts as told.
+fn nothing_told() -> Severity {
+    Severity::Critical
 }
 
 /// What followed from an observation, or from an answer.
@@ -190,8 +206,8 @@ impl Lifecycle {
         open.wish = None;
         open.confirmed_until = open.confirmed_until.max(wish.end);
         let mut outcome = match open.incident.state {
-            State::Pending => self.fire(wish.end),
-            State::Firing if wish.end - open.quiet_from >= origin.config.resolve_after.nanos() => {
+            State::Pending if open.has_lasted(origin.config) => self.fire(wish.end),
+            State::Firing if wish.end - open.quiet_from >= origin.config.keep_firing_for.nanos() => {
                 self.resolve(wish.end, None)
             }
             _ => Outcome::default(),
@@ -244,6 +260,7 @@ impl Lifecycle {
             open.confirmed_until = open.confirmed_until.max(seen.range.end);
         }
         match open.incident.state {
+            State::Pending if !open.has_lasted(origin.config) => Outcome::changed(&open.incident),
             State::Pending if open.confirmed_until >= open.incident.last_seen => self.fire(seen.range.end),
             State::Pending => {
                 open.wish = Some(TimeRange::new(open.incident.started_at, open.incident.last_seen));
@@ -259,6 +276,9 @@ impl Lifecycle {
         open.wish = None;
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
+        }
+        if open.escalates(at, origin.config) {
+            return Outcome::told(open.tell(TransitionKind::Escalated, at));
         }
         if at - open.told_at >= origin.config.update_interval.nanos() {
             return Outcome::told(open.tell(TransitionKind::Continued, at));
@@ -284,6 +304,9 @@ impl Lifecycle {
             open.confirmed_until = open.confirmed_until.max(seen.range.end);
         }
         if open.incident.state == State::Pending {
+            if seen.whole && !open.has_lasted(origin.config) {
+                return self.withdraw(seen.range.end, "it was over before incident.for had passed");
+            }
             return Outcome::default();
         }
         open.incident.rates = seen.rates.clone();
@@ -295,7 +318,7 @@ impl Lifecycle {
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
         }
-        if at - open.quiet_from < origin.config.resolve_after.nanos() {
+        if at - open.quiet_from < origin.config.keep_firing_for.nanos() {
             return Outcome::default();
         }
         if open.confirmed_until >= at {
@@ -364,6 +387,9 @@ impl Open {
             confirmed_until: start,
             quiet_from: anomaly.range.end,
             wish: None,
+            told_severity: Severity::Info,
+            told_excess: 0.0,
+            excess: excess(anomaly),
             said: Vec::new(),
             news: None,
         }
@@ -372,7 +398,7 @@ impl Open {
     /// Whether a window says something that the incident did not say before, or not for as long as would have resolved
     /// it: another reason, or that it is back after having been quiet for `news_interval`.
     fn is_news(&self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
-        let old = anomaly.range.start.saturating_sub(config.resolve_after.nanos());
+        let old = anomaly.range.start.saturating_sub(config.keep_firing_for.nanos());
         let fresh = |reason: &u64| match self.said.iter().find(|(known, _)| known == reason) {
             Some((_, seen)) => *seen < old,
             None => self.said.len() < MAX_REASONS,
@@ -392,10 +418,22 @@ impl Open {
         }
     }
 
+    /// Whether it has gone on for as long as it must before it fires.
+    fn has_lasted(&self, config: &IncidentConfig) -> bool {
+        self.incident.last_seen - self.incident.started_at >= config.pending_for.nanos()
+    }
+
+    /// Whether it is much worse than what was told: another severity, or many times more.
+    fn escalates(&self, at: Nanos, config: &IncidentConfig) -> bool {
+        let many = self.excess >= ESCALATES * self.told_excess.max(1.0);
+        self.incident.severity > self.told_severity || (many && at - self.told_at >= config.news_interval.nanos())
+    }
+
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
     /// it stays, so that the ticket keeps its name.
     fn weigh(&mut self, anomaly: &Anomaly, title: &str) {
         self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence));
+        self.excess = self.excess.max(excess(anomaly));
         let worst = self.incident.worst.as_ref().map_or(f64::MIN, |worst| worst.score);
         let again = self.incident.worst.as_ref().is_some_and(|worst| worst.range == anomaly.range);
         if anomaly.score > worst || again {
@@ -414,9 +452,19 @@ impl Open {
     fn tell(&mut self, kind: TransitionKind, at: Nanos) -> Transition {
         self.told += 1;
         self.told_at = at;
+        (self.told_severity, self.told_excess) = (self.incident.severity, self.excess);
         self.news = None;
         Transition { kind, number: self.told, at, incident: self.incident.clone() }
     }
+}
+
+/// How many times what is expected the greatest count of an anomaly is.
+fn excess(anomaly: &Anomaly) -> f64 {
+    let counts = anomaly.evidence.features.iter();
+    let counts = counts.filter(|one| matches!(one.feature, Feature::ErrorCount | Feature::WarnCount | Feature::Rate));
+    let counts = counts.map(|one| one.seen / one.expected.1.max(1.0));
+    let lines = anomaly.evidence.patterns.iter().map(|one| one.seen / one.expected.max(1.0));
+    counts.chain(lines).filter(|times| times.is_finite()).fold(0.0, f64::max)
 }
 
 /// What an anomaly says, as hashes: kinds of findings with the lines that they are about. Of each only what has a
@@ -472,8 +520,13 @@ mod tests {
     }
 
     fn played(script: &str, confirmed: bool) -> (Lifecycle, String) {
+        played_for(script, confirmed, Span::seconds(0))
+    }
+
+    fn played_for(script: &str, confirmed: bool, pending_for: Span) -> (Lifecycle, String) {
         let group = Group { fingerprint: Fingerprint(7), labels: [("service_name", "cart")].into_iter().collect() };
-        let config = IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() };
+        let keep_firing_for = Span::minutes(3);
+        let config = IncidentConfig { pending_for, keep_firing_for, ..IncidentConfig::default() };
         let labels = Labels::new();
         let origin =
             Origin { group: &group, watch: "all", labels: &labels, owner: None, runbook_url: None, config: &config };
@@ -490,9 +543,12 @@ mod tests {
                 let reason = match letter {
                     'a' => vec![reason(Feature::ErrorCount)],
                     'b' => vec![reason(Feature::WarnCount)],
+                    // Worse: critical by its errors, and many times more.
+                    'e' => vec![FeatureEvidence { seen: 11.0, ..reason(Feature::ErrorCount) }],
+                    'f' => vec![FeatureEvidence { seen: 60.0, ..reason(Feature::ErrorCount) }],
                     _ => Vec::new(),
                 };
-                let anomaly = "!ab".contains(letter).then(|| {
+                let anomaly = "!abef".contains(letter).then(|| {
                     let evidence = Evidence { features: reason, ..Evidence::default() };
                     (Anomaly { evidence, ..anomaly(&group, range) }, "cart: odd".to_owned())
                 });
@@ -546,6 +602,32 @@ mod tests {
             ("aabaababaaa", "Opened#1@1 Continued#2@3"),
         ] {
             assert_eq!(play(script, true), told, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_much_worse_is_told_at_once() {
+        for (script, told) in [
+            // Another severity.
+            ("aaeaa", "Opened#1@1 Escalated#2@3"),
+            // Many times more, after a while.
+            ("effff", "Opened#1@1 Escalated#2@3"),
+            ("fffff", "Opened#1@1"),
+        ] {
+            assert_eq!(play(script, true), told, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_lasted_is_not_told() {
+        for (script, confirmed, told) in [
+            ("!.!!.!.", true, ""),
+            ("!!!..", true, "Opened#1@3"),
+            ("!?!!..", true, "Opened#1@3"),
+            ("!!!!C", false, "Opened#1@3"),
+            ("!!.!C", false, ""),
+        ] {
+            assert_eq!(played_for(script, confirmed, Span::minutes(3)).1, told, "{script}");
         }
     }
 

@@ -188,7 +188,7 @@ pub enum TransitionKind {
     Acknowledged,
     /// Back after it was resolved.
     Reopened,
-    /// Quiet for `resolve_after`.
+    /// Quiet for `keep_firing_for`.
     Resolved,
 }
 
