@@ -8,10 +8,13 @@ pub mod demo;
 pub mod eval;
 pub mod incident;
 pub mod once;
+pub mod order;
 pub mod output;
 pub mod print_config;
+pub mod routes;
 pub mod run;
 pub mod scan;
+pub mod silence;
 pub mod templates;
 pub mod text;
 
@@ -55,8 +58,12 @@ enum Command {
     Demo(demo::Args),
     /// Print the settings in force, secrets masked.
     PrintConfig(print_config::Args),
-    /// Look at incidents.
+    /// Look at incidents, and say what you want with them.
     Incident(incident::Args),
+    /// Say what you do not want to hear of for a time.
+    Silence(silence::Args),
+    /// Show who would hear of an incident, when and how often.
+    Routes(routes::Args),
 }
 
 /// What every command takes.
@@ -118,6 +125,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,
             Command::Incident(args) => incident::run(args, common).await,
+            Command::Silence(args) => silence::run(args, common).await,
+            Command::Routes(args) => routes::run(args, common).await,
         }
     }
 }

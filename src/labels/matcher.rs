@@ -61,9 +61,26 @@ pub struct Matcher {
 #[derive(Clone, Debug)]
 enum Test {
     Same,
-    /// A regular expression that only lists words, as most do: no automaton to build and keep.
+    /// A regular expression that only lists words, as most do: no automaton to build and keep, which takes 14 kB.
     OneOf(Vec<String>),
+    /// One that is a text with `.*` or `.+` before or behind it, as most others are.
+    Around(Around),
     Regex(Regex),
+}
+
+/// A text in the midst of any characters but line breaks.
+#[derive(Clone, Debug)]
+struct Around {
+    before: Option<Any>,
+    text: String,
+    behind: Option<Any>,
+}
+
+/// `.*` or `.+`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Any {
+    Some,
+    One,
 }
 
 /// Conditions that must all hold; none hold for everything.
@@ -118,12 +135,20 @@ impl Matcher {
         &self.value
     }
 
+    /// Whether it keeps an automaton, which takes 14 kB and more: regular expressions that are neither a list of words nor a
+    /// text with `.*` or `.+` around it.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        matches!(self.test, Test::Regex(_))
+    }
+
     /// Whether a value of the label fulfils it.
     #[must_use]
     pub fn holds(&self, value: &str) -> bool {
         let found = match &self.test {
             Test::Same => self.value == value,
             Test::OneOf(words) => words.iter().any(|word| word == value),
+            Test::Around(around) => around.holds(value),
             Test::Regex(regex) => regex.is_match(value),
         };
         found == matches!(self.op, Op::Equal | Op::Match)
@@ -188,13 +213,47 @@ impl FromStr for Matchers {
 
 /// A regular expression is anchored at both ends; `.` is any character but a line break, as RE2 has it.
 fn test(pattern: &str) -> Result<Test, String> {
-    let plain = |c: char| !c.is_control() && !r"\.+*?()[]{}^$#&-~".contains(c);
+    let plain = |c: char| !c.is_control() && !r"\.+*?()[]{}^$".contains(c);
     if pattern.chars().all(plain) {
         return Ok(Test::OneOf(pattern.split('|').map(ToOwned::to_owned).collect()));
+    }
+    let around = Around::read(pattern);
+    if !around.text.contains('|') && around.text.chars().all(plain) {
+        return Ok(Test::Around(around));
     }
     // Alone first: what is no expression by itself could undo the brackets around it.
     compile(pattern)?;
     compile(&format!("^(?:{pattern})$")).map(Test::Regex)
+}
+
+impl Around {
+    fn read(pattern: &str) -> Self {
+        let (before, text) = match (pattern.strip_prefix(".*"), pattern.strip_prefix(".+")) {
+            (Some(text), _) => (Some(Any::Some), text),
+            (_, Some(text)) => (Some(Any::One), text),
+            _ => (None, pattern),
+        };
+        let (behind, text) = match (text.strip_suffix(".*"), text.strip_suffix(".+")) {
+            (Some(text), _) => (Some(Any::Some), text),
+            (_, Some(text)) => (Some(Any::One), text),
+            _ => (None, text),
+        };
+        Self { before, text: text.to_owned(), behind }
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        let mut rest = value.chars();
+        let first = self.before != Some(Any::One) || rest.next().is_some();
+        let last = self.behind != Some(Any::One) || rest.next_back().is_some();
+        let rest = rest.as_str();
+        let found = match (self.before, self.behind) {
+            (None, None) => rest == self.text,
+            (Some(_), None) => rest.ends_with(&self.text),
+            (None, Some(_)) => rest.starts_with(&self.text),
+            (Some(_), Some(_)) => rest.contains(&self.text),
+        };
+        first && last && found && !value.contains('\n')
+    }
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
@@ -581,11 +640,14 @@ mod tests {
         }
 
         #[test]
-        fn a_list_of_words_is_what_its_expression_is(pattern in "[abä |]{0,8}", value in "[abä |]{0,4}") {
+        fn what_is_no_automaton_holds_what_its_expression_holds(
+            pattern in "[abä |#&~-]{0,8}|(\\.[*+])?[abä ~#-]{0,2}(\\.[*+])?", value in "[abä |\n~#-]{0,5}",
+        ) {
             let quick = test(&pattern).unwrap();
             let holds = match &quick {
                 Test::OneOf(words) => words.contains(&value),
-                _ => return Err(TestCaseError::fail("only words")),
+                Test::Around(around) => around.holds(&value),
+                Test::Same | Test::Regex(_) => return Err(TestCaseError::fail("an automaton")),
             };
             prop_assert_eq!(holds, compile(&format!("^(?:{pattern})$")).unwrap().is_match(&value));
         }

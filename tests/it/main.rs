@@ -15,6 +15,7 @@ mod late;
 mod leak;
 mod old_loki;
 mod quality;
+mod routing;
 mod scan;
 mod shop;
 mod static_binary;

@@ -58,7 +58,11 @@ impl FromStr for Cron {
         if text.len() > 256 {
             return Err("a cron pattern has at most 256 characters".to_owned());
         }
-        let pattern = PARSER.parse(text).map_err(|error| wrong(error.to_string().trim_end_matches('.')))?;
+        let pattern = PARSER.parse(text).map_err(|error| {
+            let error = error.to_string();
+            // Before the colon stands which part of the parser it was.
+            wrong(error.split_once(": ").map_or(error.as_str(), |(_, why)| why).trim_end_matches('.'))
+        })?;
         let cron = Self { text: text.trim().to_owned(), pattern };
         // 2000 to 2028 have all pairs of date and weekday.
         const SOME: Nanos = 951_782_400 * crate::time::SECOND;

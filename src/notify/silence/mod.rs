@@ -13,11 +13,13 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::interval::CronWindow;
-use crate::labels::{FNV_OFFSET, Labels, Matchers, fnv1a};
+use crate::labels::{FNV_OFFSET, Labels, Matcher, Matchers, fnv1a};
 use crate::time::Nanos;
 
 /// Most silences that there may be.
 pub const MAX_SILENCES: usize = 10_000;
+/// Most of them with regular expressions that are more than words and `.*`: each keeps 14 kB and more.
+pub const MAX_REGEXES: usize = 1000;
 /// The end of a silence that has none.
 pub const FOREVER: Nanos = Nanos::MAX;
 /// Longest comment, and longest name of who made it, in bytes.
@@ -89,6 +91,12 @@ pub enum SilenceError {
     /// There are too many.
     #[error("there are {MAX_SILENCES} silences, and no more are kept; expire some first")]
     Full,
+    /// There are too many regular expressions.
+    #[error(
+        "there are {MAX_REGEXES} silences with regular expressions that are more than words (a|b) and .*, and no more are \
+         kept; expire some, or write simpler ones"
+    )]
+    Heavy,
     /// There is none with this id.
     #[error("there is no silence `{0}`; `sigyn silence list` shows all")]
     Unknown(String),
@@ -188,6 +196,10 @@ impl Silence {
         }
     }
 
+    fn is_heavy(&self) -> bool {
+        self.matchers.iter().any(Matcher::is_heavy)
+    }
+
     fn is_on(&self, at: Nanos) -> bool {
         self.starts_at <= at && at < self.ends_at
     }
@@ -201,6 +213,8 @@ impl Silence {
 #[derive(Clone, Debug, Default)]
 pub struct Silences {
     all: BTreeMap<String, Silence>,
+    /// How many of them are heavy.
+    heavy: usize,
 }
 
 impl Silences {
@@ -223,6 +237,12 @@ impl Silences {
             None if self.all.len() >= MAX_SILENCES => return Err(SilenceError::Full),
             _ => {}
         }
+        let before = self.all.get(&silence.id).is_some_and(Silence::is_heavy);
+        let heavy = self.heavy - usize::from(before) + usize::from(silence.is_heavy());
+        if heavy > MAX_REGEXES {
+            return Err(SilenceError::Heavy);
+        }
+        self.heavy = heavy;
         self.all.insert(silence.id.clone(), silence);
         Ok(())
     }
@@ -264,6 +284,7 @@ impl Silences {
     /// Forgets those that ended before `before`, but for declared ones.
     pub fn forget(&mut self, before: Nanos) {
         self.all.retain(|_, silence| silence.file.is_some() || silence.ends_at >= before);
+        self.heavy = self.all.values().filter(|silence| silence.is_heavy()).count();
     }
 
     /// The one with this id.

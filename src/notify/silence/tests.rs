@@ -117,6 +117,17 @@ fn there_are_at_most_so_many() {
     all.set(silence("a=1")).unwrap();
     assert!(matches!(all.find(""), Err(SilenceError::Unknown(_))));
     assert!(matches!(all.find("0"), Err(SilenceError::Ambiguous(_))));
+    let mut all = Silences::new();
+    let heavy = |index: usize| silence(&format!("a=~\"x[ab]{index}\""));
+    for index in 0..MAX_REGEXES {
+        all.set(heavy(index)).unwrap();
+    }
+    assert_eq!(all.set(heavy(MAX_REGEXES)), Err(SilenceError::Heavy));
+    all.set(heavy(1)).unwrap();
+    all.set(silence("a=~\"web-.*|b\"")).unwrap_err();
+    all.set(silence("a=~\"web-.*\"")).unwrap();
+    all.forget(NOW + 2 * HOUR);
+    all.set(heavy(0)).unwrap();
 }
 
 #[test]
