@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod eval;
 pub mod incident;
+pub mod notify;
 pub mod once;
 pub mod output;
 pub mod print_config;
@@ -57,6 +58,8 @@ enum Command {
     PrintConfig(print_config::Args),
     /// Look at incidents.
     Incident(incident::Args),
+    /// Try the receivers of messages.
+    Notify(notify::Args),
 }
 
 /// What every command takes.
@@ -118,6 +121,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,
             Command::Incident(args) => incident::run(args, common).await,
+            Command::Notify(args) => notify::run(args, common).await,
         }
     }
 }

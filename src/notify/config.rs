@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::receiver::config::ReceiverConfig;
 use crate::labels::Labels;
 use crate::secret::Secret;
 use crate::time::Span;
@@ -20,22 +21,45 @@ pub struct NotifyConfig {
     pub grafana_url: Option<String>,
     /// UID of the Loki data source in Grafana.
     pub grafana_datasource: Option<String>,
-    /// Slack, Mattermost or Rocket.Chat by incoming webhook.
+    /// Slack by webhook or bot token; Mattermost or Rocket.Chat by webhook.
     pub slack: SlackConfig,
     /// GitHub issues.
     pub github: GithubConfig,
     /// A request at regular times that says sigyn lives (dead-man's switch).
     pub heartbeat: HeartbeatConfig,
+    /// Further receivers, of any kind.
+    pub receivers: Vec<ReceiverConfig>,
 }
 
 /// `notify.slack:`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlackConfig {
     /// Incoming webhook; a secret, who has it can post.
     pub webhook_url: Option<Secret>,
     /// File with the webhook URL.
     pub webhook_url_file: Option<PathBuf>,
+    /// Token of a bot (`xoxb-...`, scope `chat:write`): one message an incident, changed in place, with a thread.
+    pub bot_token: Option<Secret>,
+    /// File with the bot's token.
+    pub bot_token_file: Option<PathBuf>,
+    /// Where the bot posts: the channel's id, such as `C0123456789`.
+    pub channel: Option<String>,
+    /// Slack's API.
+    pub api_url: String,
+}
+
+impl Default for SlackConfig {
+    fn default() -> Self {
+        Self {
+            webhook_url: None,
+            webhook_url_file: None,
+            bot_token: None,
+            bot_token_file: None,
+            channel: None,
+            api_url: "https://slack.com/api".to_owned(),
+        }
+    }
 }
 
 /// `notify.github:`

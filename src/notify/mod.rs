@@ -9,11 +9,15 @@ pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod heartbeat;
+pub mod layout;
 mod links;
 pub mod outbox;
 pub mod pace;
 pub mod receiver;
 pub mod render;
+pub mod sample;
+pub mod template;
+mod words;
 
 use std::future::Future;
 use std::time::Duration;
