@@ -168,7 +168,7 @@ fn colour(said: &Message) -> u32 {
 mod tests {
     use super::*;
     use crate::notify::fixture;
-    use crate::notify::receiver::stub::{HUSH, Stub, judged, send};
+    use crate::notify::receiver::stub::{Asked, HUSH, Stub, judged, send};
 
     fn at(url: &str) -> Discord {
         let config = DiscordConfig {
@@ -202,7 +202,7 @@ mod tests {
         let again = send(&discord, &fixture::notification(fixture::resolved(), "d"), Some(&first)).await.unwrap();
         assert_eq!(again.id.as_deref(), Some("43"), "the first one was deleted");
         let asked = stub.asked();
-        let lines: Vec<String> = asked.iter().map(|one| one.line()).collect();
+        let lines: Vec<String> = asked.iter().map(Asked::line).collect();
         assert_eq!(asked[0].json()["allowed_mentions"], json!({ "parse": [] }));
         let shown = [shown(&asked[0].json()), shown(&asked[2].json())].join("\n=====\n");
         insta::assert_snapshot!(format!("{}\n=====\n{shown}", lines.join("\n")), @r#"

@@ -177,7 +177,7 @@ pub fn render(notification: &Notification, said: &Message, config: &GrafanaConfi
 mod tests {
     use super::*;
     use crate::notify::fixture;
-    use crate::notify::receiver::stub::{HUSH, Stub, judged, send};
+    use crate::notify::receiver::stub::{Asked, HUSH, Stub, judged, send};
 
     fn at(url: &str) -> Grafana {
         let config = GrafanaConfig { url: url.to_owned(), token: Some(Secret::new(HUSH)), ..Default::default() };
@@ -195,7 +195,7 @@ mod tests {
         let again = send(&grafana, &fixture::notification(fixture::resolved(), "g"), Some(&first)).await.unwrap();
         assert_eq!(again.id.as_deref(), Some("6"), "somebody deleted the first one");
         let asked = stub.asked();
-        let lines: Vec<String> = asked.iter().map(|one| one.line()).collect();
+        let lines: Vec<String> = asked.iter().map(Asked::line).collect();
         let shown = serde_json::to_string_pretty(&asked[1].json()).unwrap().replace('\u{200b}', "·");
         insta::assert_snapshot!(format!("{}\n{shown}", lines.join("\n")), @r#"
         GET /api/annotations?limit=1&tags=incident%3A00c0ffee00c0ffee

@@ -196,7 +196,7 @@ fn priority(severity: Severity) -> &'static str {
 mod tests {
     use super::*;
     use crate::notify::fixture;
-    use crate::notify::receiver::stub::{HUSH, Stub, judged, send};
+    use crate::notify::receiver::stub::{Asked, HUSH, Stub, judged, send};
 
     fn at(url: &str) -> Opsgenie {
         let config = OpsgenieConfig {
@@ -218,7 +218,7 @@ mod tests {
         }
         let asked = stub.asked();
         assert_eq!(asked[0].header("authorization"), format!("GenieKey {HUSH}"));
-        let lines: Vec<String> = asked.iter().map(|one| one.line()).collect();
+        let lines: Vec<String> = asked.iter().map(Asked::line).collect();
         insta::assert_snapshot!(format!("{}\n{}\n{}", lines.join("\n"), serde_json::to_string_pretty(&asked[0].json()).unwrap(), asked[3].text).replace('\u{200b}', "·"), @r#"
         POST /v2/alerts
         POST /v2/alerts

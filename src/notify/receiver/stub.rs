@@ -1,9 +1,10 @@
 //! A server for the tests of receivers: answers by a script and keeps what it was told.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::IntoResponse;
 use serde_json::Value;
@@ -47,11 +48,16 @@ impl Asked {
 }
 
 /// Answers with status and body in turn; then 200 and `{}`.
-#[derive(Clone, Default)]
-pub(crate) struct Stub(Arc<Mutex<(Vec<(u16, String)>, Vec<Asked>)>>);
+#[derive(Clone)]
+pub(crate) struct Stub(Arc<Mutex<State>>);
+
+struct State {
+    script: VecDeque<(u16, String)>,
+    asked: Vec<Asked>,
+}
 
 async fn answer(
-    State(stub): State<Stub>,
+    extract::State(stub): extract::State<Stub>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -62,8 +68,8 @@ async fn answer(
     let path = uri.to_string();
     let login = headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
     let echo = format!("{path} {login} {}", text.chars().filter(|c| *c != '"').take(30).collect::<String>());
-    stub.1.push(Asked { method, path, headers, text });
-    let (status, said) = if stub.0.is_empty() { (200, "{}".to_owned()) } else { stub.0.remove(0) };
+    stub.asked.push(Asked { method, path, headers, text });
+    let (status, said) = stub.script.pop_front().unwrap_or((200, "{}".to_owned()));
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     if status == 429 {
@@ -76,7 +82,7 @@ impl Stub {
     /// The stub and its address, `http://127.0.0.1:PORT`.
     pub(crate) async fn start(script: &[(u16, &str)]) -> (Self, String) {
         let script = script.iter().map(|(status, text)| (*status, (*text).to_owned())).collect();
-        let stub = Self(Arc::new(Mutex::new((script, Vec::new()))));
+        let stub = Self(Arc::new(Mutex::new(State { script, asked: Vec::new() })));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(stub.clone());
@@ -85,7 +91,7 @@ impl Stub {
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.0.lock().unwrap().1.clone()
+        self.0.lock().unwrap().asked.clone()
     }
 }
 
