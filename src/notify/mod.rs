@@ -12,13 +12,17 @@ pub(crate) mod fixture;
 pub mod heartbeat;
 pub mod inhibit;
 pub mod interval;
+pub mod layout;
 mod links;
 pub mod outbox;
 pub mod pace;
 pub mod receiver;
 pub mod render;
 pub mod route;
+pub mod sample;
 pub mod silence;
+pub mod template;
+mod words;
 pub mod zone;
 
 use std::future::Future;
