@@ -36,7 +36,7 @@ use crate::notify::pace::{Limits, Quota};
 use crate::notify::receiver::{Rate, Show};
 use crate::notify::{client as http_client, heartbeat};
 use crate::remediate::{self, Outlet};
-use crate::store::{Store, WatchState};
+use crate::store::{Place, Store, StoreError, WatchState};
 use crate::time::{MINUTE, Nanos, floor};
 
 /// sigyn's own account space, until there are several.
@@ -90,7 +90,7 @@ impl App {
     pub async fn start(options: Options, stop: CancellationToken) -> Result<Option<Self>> {
         let settings = Arc::clone(&options.settings);
         let data = data_dir(&settings, options.dry.is_some());
-        let store = Store::open(&data).await?;
+        let store = Store::open(place(&settings, options.dry.is_some())?).await?;
         let client = Client::new(&settings.loki)?;
         let Some(watches) = watches::choose(&settings, &client, &options, &stop).await? else {
             store.close().await?;
@@ -253,6 +253,12 @@ async fn warn_when_nothing_matches(client: Client, watch: WatchConfig, now: Nano
 pub(crate) fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
     let data = settings.store.data_dir.clone();
     if dry { data.join("dry-run") } else { data }
+}
+
+/// Where the store is. A dry run never touches the server.
+pub(crate) fn place(settings: &Settings, dry: bool) -> Result<Place, StoreError> {
+    let folder = data_dir(settings, dry);
+    if dry { Ok(Place::from(&folder)) } else { Place::of(&settings.store, &folder) }
 }
 
 async fn build_core(

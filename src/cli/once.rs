@@ -13,7 +13,7 @@ use crate::app::board::Board;
 use crate::app::clock::Clock;
 use crate::app::core::Observer;
 use crate::app::reader::{Report, Until};
-use crate::app::{App, Options, data_dir};
+use crate::app::{App, Options, place};
 use crate::config::Settings;
 use crate::store::Store;
 use crate::telemetry::start_log;
@@ -105,9 +105,10 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
     let judged = lookback.0 / JUDGED_PART;
     settings.collect.learn_lookback = Span(lookback.0 - judged);
     let from = now.saturating_sub(Span(judged).nanos());
-    let folder = &data_dir(settings, args.dry_run);
+    let place = place(settings, args.dry_run)?;
+    let shown = place.to_string();
     // Only asks whether there is state: opening it for good comes later.
-    let stored = match Store::open_read_only(folder).await {
+    let stored = match Store::open_read_only(place).await {
         Ok(store) => {
             let known = store.has_watches().await?;
             store.close().await?;
@@ -116,10 +117,10 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
         Err(_) => false,
     };
     let text = if stored {
-        format!("going on where the last run ended (state in {})", folder.display())
+        format!("going on where the last run ended (state in {shown})")
     } else {
         let start = rfc3339(from.saturating_sub(settings.collect.learn_lookback.nanos()));
-        format!("no state in {}: learning from {start} to {}, judging what is newer", folder.display(), rfc3339(from))
+        format!("no state in {shown}: learning from {start} to {}, judging what is newer", rfc3339(from))
     };
     printer.lock().unwrap_or_else(PoisonError::into_inner).note(text)?;
     Ok(from)
