@@ -15,7 +15,7 @@ use crate::app::core::Observer;
 use crate::app::reader::{Report, Until};
 use crate::app::{App, Options, place};
 use crate::config::Settings;
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::telemetry::start_log;
 use crate::time::{Nanos, Span, rfc3339};
 
@@ -106,7 +106,10 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
     settings.collect.learn_lookback = Span(lookback.0 - judged);
     let from = now.saturating_sub(Span(judged).nanos());
     let place = place(settings, args.dry_run)?;
-    let shown = place.to_string();
+    let shown = match &place {
+        Place::Folder(folder) => folder.display().to_string(),
+        Place::Server(_) => place.to_string(),
+    };
     // Only asks whether there is state: opening it for good comes later.
     let stored = match Store::open_read_only(place).await {
         Ok(store) => {

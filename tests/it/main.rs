@@ -16,6 +16,9 @@ mod leak;
 mod old_loki;
 mod quality;
 mod scan;
+#[path = "../../src/store/tests/server.rs"]
+mod server;
+mod several;
 mod shop;
 mod static_binary;
 mod tls;
