@@ -204,6 +204,23 @@ fn what_is_over_before_anybody_heard_is_not_told() {
 }
 
 #[test]
+fn what_was_over_before_an_outage_ended_is_told_with_its_end() {
+    let mut world = World::new(plain);
+    let cart = incident("cart", 0, Severity::Warning);
+    world.at(3_600);
+    let opened = Transition { kind: Opened, number: 1, at: START + 60 * SECOND, incident: cart.clone() };
+    let over = Incident { state: State::Resolved, resolved_at: Some(START + 900 * SECOND), ..cart };
+    let resolved = Transition { kind: Resolved, number: 2, at: START + 900 * SECOND, incident: over };
+    let out = world.step(vec![opened, resolved], Vec::new(), false);
+    assert_eq!(out.incidents.last().map(|one| one.state), Some(State::Resolved));
+    world.until(10_000);
+    insta::assert_snapshot!(world.told(), @r"
+    3600s chat: opened#1 cart
+    3600s chat: resolved#2 cart
+    ");
+}
+
+#[test]
 fn what_comes_back_is_the_same_incident() {
     let mut world = World::new(plain);
     let first = incident("cart", 0, Severity::Warning);
