@@ -221,5 +221,6 @@ fn count(step: &Step) {
         metrics::counter!("sigyn_anomalies_total", &labels).increment(1);
     }
     metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
+    metrics::gauge!("sigyn_groups_without_templates", &labels).set(f64::from(step.learning.coarse));
     metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod eval;
 pub mod incident;
+pub mod notify;
 pub mod once;
 pub mod order;
 pub mod output;
@@ -64,6 +65,8 @@ enum Command {
     Silence(silence::Args),
     /// Show who would hear of an incident, when and how often.
     Routes(routes::Args),
+    /// Try the receivers of messages.
+    Notify(notify::Args),
 }
 
 /// What every command takes.
@@ -127,6 +130,7 @@ impl Cli {
             Command::Incident(args) => incident::run(args, common).await,
             Command::Silence(args) => silence::run(args, common).await,
             Command::Routes(args) => routes::run(args, common).await,
+            Command::Notify(args) => notify::run(args, common).await,
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inhibit::InhibitRule;
 use super::interval::TimeInterval;
+use super::receiver::config::ReceiverConfig;
 use super::route::{RouteConfig, StormConfig};
 use crate::labels::Labels;
 use crate::secret::Secret;
@@ -26,7 +27,7 @@ pub struct NotifyConfig {
     pub grafana_url: Option<String>,
     /// UID of the Loki data source in Grafana.
     pub grafana_datasource: Option<String>,
-    /// Slack, Mattermost or Rocket.Chat by incoming webhook.
+    /// Slack by webhook or bot token; Mattermost or Rocket.Chat by webhook.
     pub slack: SlackConfig,
     /// GitHub issues.
     pub github: GithubConfig,
@@ -44,6 +45,8 @@ pub struct NotifyConfig {
     pub storm: StormConfig,
     /// An incident that is back within this time is reopened, not a new one.
     pub reopen_within: Span,
+    /// Further receivers, of any kind.
+    pub receivers: Vec<ReceiverConfig>,
 }
 
 impl Default for NotifyConfig {
@@ -62,6 +65,7 @@ impl Default for NotifyConfig {
             inhibit_rules: Vec::new(),
             storm: StormConfig::default(),
             reopen_within: REOPEN_WITHIN,
+            receivers: Vec::new(),
         }
     }
 }
@@ -70,20 +74,39 @@ impl NotifyConfig {
     /// Names of all receivers that are set up: what routes may name.
     #[must_use]
     pub fn receiver_names(&self) -> Vec<String> {
-        let slack = self.slack.webhook_url.is_some() || self.slack.webhook_url_file.is_some();
-        let set = [("slack", slack), ("github", self.github.repo.is_some())];
-        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
+        self.entries().into_iter().map(|(_, entry)| entry.name).collect()
     }
 }
 
 /// `notify.slack:`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlackConfig {
     /// Incoming webhook; a secret, who has it can post.
     pub webhook_url: Option<Secret>,
     /// File with the webhook URL.
     pub webhook_url_file: Option<PathBuf>,
+    /// Token of a bot (`xoxb-...`, scope `chat:write`): one message an incident, changed in place, with a thread.
+    pub bot_token: Option<Secret>,
+    /// File with the bot's token.
+    pub bot_token_file: Option<PathBuf>,
+    /// Where the bot posts: the channel's id, such as `C0123456789`.
+    pub channel: Option<String>,
+    /// Slack's API.
+    pub api_url: String,
+}
+
+impl Default for SlackConfig {
+    fn default() -> Self {
+        Self {
+            webhook_url: None,
+            webhook_url_file: None,
+            bot_token: None,
+            bot_token_file: None,
+            channel: None,
+            api_url: "https://slack.com/api".to_owned(),
+        }
+    }
 }
 
 /// `notify.github:`

@@ -111,7 +111,7 @@ pub const GROUP_BY: [&str; 3] = ["watch", "cluster", "namespace"];
 /// The root's `group_wait`: windows of all services close at the same moment, and each watch is read once in
 /// `collect.interval` (30 s), so this is how far apart the news of one cause can be.
 pub const GROUP_WAIT: Span = Span::seconds(30);
-/// The root's `group_interval`: as long as `incident.resolve_after`; who joins later is part of the next message.
+/// The root's `group_interval`: as long as `incident.keep_firing_for`; who joins later is part of the next message.
 pub const GROUP_INTERVAL: Span = Span::minutes(5);
 /// The root's `repeat_interval`, that of Alertmanager: an incident expires after a day (`incident.expire_after`), so nobody
 /// hears the same more than six times.
