@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::order::{self, SnoozeArgs, Wish};
 use super::text::{self, Look};
 use super::{Common, Exit, Format, Output, show};
+use crate::app::place;
 use crate::config::Settings;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::notify::config::NotifyConfig;
@@ -107,7 +108,7 @@ async fn one(args: &Show, common: &Common) -> anyhow::Result<Exit> {
     let Some(detail) = store.incident(&args.id).await? else {
         anyhow::bail!(
             "no incident in {} has an id that begins with `{}`; `sigyn incident list` shows the newest",
-            store.path().display(),
+            store.place(),
             text::clean(&args.id)
         );
     };
@@ -120,7 +121,7 @@ async fn one(args: &Show, common: &Common) -> anyhow::Result<Exit> {
 async fn open(output: &Output, common: &Common) -> anyhow::Result<(Store, Settings)> {
     let mut loaded = common.loader().load()?;
     output.apply(&mut loaded.settings);
-    let store = Store::open_read_only(&loaded.settings.store.data_dir).await?;
+    let store = Store::open_read_only(place(&loaded.settings, false)?).await?;
     Ok((store, loaded.settings))
 }
 

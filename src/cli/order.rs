@@ -131,7 +131,7 @@ async fn find(store: &Store, id: &str) -> anyhow::Result<Incident> {
     let Some(detail) = found else {
         bail!(
             "no incident in {} has an id that begins with `{shown}`; `sigyn incident list` shows the newest",
-            store.path().display()
+            store.place()
         );
     };
     let incident = detail.incident;

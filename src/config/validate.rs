@@ -19,6 +19,8 @@ use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
 use crate::notify::config::{GithubConfig, NotifyConfig};
 use crate::secret::{MASK, Secret};
+use crate::store::config::StoreConfig;
+use crate::store::is_url;
 use crate::time::Span;
 
 /// Longest tenant name that Loki takes.
@@ -256,8 +258,22 @@ impl Look {
         if settings.store.data_dir.as_os_str().is_empty() {
             self.say(store("data_dir"), "must name a folder");
         }
-        self.positive(store("window_retention"), settings.store.window_retention);
-        self.positive(store("incident_retention"), settings.store.incident_retention);
+        let StoreConfig { url, url_file, window_retention, incident_retention, .. } = &settings.store;
+        self.secret(&Path::of("store"), "url", url.as_ref(), url_file.as_ref());
+        if url.as_ref().is_some_and(|url| url.expose() != MASK && !is_url(url)) {
+            self.say(store("url"), "must be like postgres://user:password@host:5432/database");
+        }
+        let StoreConfig { model_retention, gap_retention, command_retention, silence_retention, .. } = &settings.store;
+        for (key, span) in [
+            ("window_retention", window_retention),
+            ("incident_retention", incident_retention),
+            ("model_retention", model_retention),
+            ("gap_retention", gap_retention),
+            ("command_retention", command_retention),
+            ("silence_retention", silence_retention),
+        ] {
+            self.positive(store(key), *span);
+        }
         if let Some(Err(error)) = settings.telemetry.log.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
             let text = format!("is no filter for the log ({error}); write it like `info` or `sigyn=debug,warn`");
             self.say(Path::of("telemetry.log"), text);

@@ -105,6 +105,10 @@ impl Watch {
         self.patterns.explain();
     }
 
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.options.clone(), Arc::clone(&self.shared));
+    }
+
     pub(super) fn restore(&mut self, stored: Restore) {
         self.done_until = stored.done_until;
         self.upto = stored.done_until;

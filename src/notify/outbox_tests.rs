@@ -151,8 +151,10 @@ impl World {
             wake: Arc::clone(&wake),
             clock: Arc::new(move || now.load(Ordering::SeqCst)),
             policy: self.policy,
+            may: Arc::new(|| true),
         };
-        let task = tokio::spawn(outbox.run(stop.clone()));
+        let until = stop.clone();
+        let task = tokio::spawn(async move { outbox.run(until).await });
         Running { stop, wake, task }
     }
 

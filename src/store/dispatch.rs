@@ -5,13 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
-
 use super::commit::{COMMAND_DONE, bare, json, word, write_deliveries, write_notice};
-use super::error::failed;
+use super::link::{Link, Row, Sql, Statement};
 use super::resume::{command, parsed};
-use super::{Dispatched, Fence, Queued, Store, StoreError, StoredSilence, TENANT};
+use super::{Dispatched, Fence, Queued, Store, StoreError, StoredSilence};
 use crate::engine::Command;
 use crate::incident::Incident;
 use crate::time::Nanos;
@@ -41,7 +38,11 @@ pub(super) const SET_SILENCE: &str = "
     ON CONFLICT (tenant, id) DO UPDATE SET document = excluded.document, ends_at = excluded.ends_at,
         expired_at = excluded.expired_at";
 pub(super) const DROP_SILENCE: &str = "DELETE FROM silences WHERE tenant = $1 AND id = $2";
-pub(super) const FENCE: &str = "SELECT token FROM leases WHERE tenant = $1 AND name = $2";
+/// The lock keeps the lease from going to another before this transaction has ended.
+pub(super) const FENCE: Sql = Sql {
+    sqlite: "SELECT token FROM leases WHERE tenant = $1 AND name = $2",
+    postgres: "SELECT token FROM leases WHERE tenant = $1 AND name = $2 FOR SHARE",
+};
 /// What the engine still has open it knows best; of what is over, or never was its, the newest word stays.
 pub(super) const HANDLED: &str = "
     INSERT INTO incidents (tenant, id, fingerprint, watch, title, state, severity, started_at, last_seen, resolved_at,
@@ -64,10 +65,8 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn queued(&self, limit: u32) -> Result<Vec<Queued>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let rows = sqlx::query(QUEUED).bind(TENANT).bind(limit).fetch_all(&mut *reader).await;
-        let queued = |row: &SqliteRow| Ok(Queued { seq: row.try_get("seq")?, transition: parsed(row, "document")? });
-        rows.and_then(|rows| rows.iter().map(queued).collect()).map_err(failed(READING, self.path()))
+        let queued = |row: &Row| Ok(Queued { seq: row.get("seq")?, transition: parsed(row, "document")? });
+        self.read(READING, Statement::of(QUEUED).bind(limit), queued).await
     }
 
     /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000.
@@ -75,9 +74,7 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn pending_orders(&self) -> Result<Vec<Command>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let rows = sqlx::query(ORDERS).bind(TENANT).fetch_all(&mut *reader).await;
-        rows.and_then(|rows| rows.iter().map(command).collect()).map_err(failed(READING, self.path()))
+        self.read(READING, Statement::of(ORDERS), command).await
     }
 
     /// All that the dispatcher must find again, as (key, document), by key.
@@ -85,10 +82,7 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn dispatch_state(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let rows = sqlx::query(STATE).bind(TENANT).fetch_all(&mut *reader).await;
-        let pair = |row: &SqliteRow| Ok((row.try_get("key")?, row.try_get("document")?));
-        rows.and_then(|rows| rows.iter().map(pair).collect()).map_err(failed(READING, self.path()))
+        self.read(READING, Statement::of(STATE), |row| Ok((row.get("key")?, row.get("document")?))).await
     }
 
     /// All silences by id, also ended ones until they are pruned.
@@ -96,9 +90,7 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn silences(&self) -> Result<Vec<StoredSilence>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let rows = sqlx::query(SILENCES).bind(TENANT).fetch_all(&mut *reader).await;
-        rows.and_then(|rows| rows.iter().map(silence).collect()).map_err(failed(READING, self.path()))
+        self.read(READING, Statement::of(SILENCES), silence).await
     }
 
     /// Writes all that followed from what was queued, in one transaction. Everything is keyed by what it is, so writing
@@ -109,68 +101,60 @@ impl Store {
     /// is there then.
     pub async fn commit_dispatch(&self, dispatched: &Dispatched<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer(WRITING).await?;
-        let result = write_all(&mut writer, dispatched).await;
-        if result.is_err() {
-            self.renew(&mut writer).await;
-        }
-        match (result, dispatched.fence) {
-            (Ok(true), _) | (Ok(false), None) => Ok(()),
-            (Ok(false), Some(fence)) => Err(StoreError::Fenced { name: fence.name.clone() }),
-            (Err(error), _) => Err(failed(WRITING, self.path())(error)),
-        }
+        let written = write_all(&mut writer, dispatched).await;
+        self.settle(&mut writer, written, dispatched.fence, WRITING).await
     }
 }
 
 /// Whether the fence holds: nobody took the lease after it was made. False also when the lease is gone.
-pub(super) async fn holds(tx: &mut SqliteConnection, fence: Option<&Fence>) -> Result<bool, sqlx::Error> {
+pub(super) async fn holds(tx: &mut Link, fence: Option<&Fence>) -> Result<bool, sqlx::Error> {
     let Some(fence) = fence else { return Ok(true) };
-    let token = sqlx::query_scalar::<_, i64>(FENCE).bind(TENANT).bind(&fence.name).fetch_optional(tx).await?;
+    let row = tx.one(Statement::of(FENCE).bind(&fence.name)).await?;
+    let token = row.map(|row| row.get::<i64>("token")).transpose()?;
     Ok(token == Some(fence.token))
 }
 
 /// False when the fence does not hold: then nothing is written.
-async fn write_all(writer: &mut SqliteConnection, dispatched: &Dispatched<'_>) -> Result<bool, sqlx::Error> {
-    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-    if !holds(&mut tx, dispatched.fence).await? {
-        tx.rollback().await?;
+async fn write_all(tx: &mut Link, dispatched: &Dispatched<'_>) -> Result<bool, sqlx::Error> {
+    tx.begin().await?;
+    if !holds(tx, dispatched.fence).await? {
         return Ok(false);
     }
     for incident in dispatched.incidents {
-        write_handled(&mut tx, incident).await?;
+        write_handled(tx, incident).await?;
     }
     for notice in dispatched.notices {
-        write_notice(&mut tx, notice).await?;
+        write_notice(tx, notice).await?;
     }
-    write_deliveries(&mut tx, dispatched.deliveries, dispatched.now).await?;
+    write_deliveries(tx, dispatched.deliveries, dispatched.now).await?;
     for (key, document) in dispatched.state {
         let query = match document {
-            Some(document) => sqlx::query(SET_STATE).bind(TENANT).bind(key).bind(document),
-            None => sqlx::query(DROP_STATE).bind(TENANT).bind(key),
+            Some(document) => Statement::of(SET_STATE).bind(key).bind(document),
+            None => Statement::of(DROP_STATE).bind(key),
         };
-        query.execute(&mut *tx).await?;
+        tx.run(query).await?;
     }
     for (id, silence) in dispatched.silences {
         let query = match silence {
             Some(StoredSilence { id, document, ends_at, expired_at }) => {
-                sqlx::query(SET_SILENCE).bind(TENANT).bind(id).bind(document).bind(ends_at).bind(expired_at)
+                Statement::of(SET_SILENCE).bind(id).bind(document).bind(*ends_at).bind(*expired_at)
             }
-            None => sqlx::query(DROP_SILENCE).bind(TENANT).bind(id),
+            None => Statement::of(DROP_SILENCE).bind(id),
         };
-        query.execute(&mut *tx).await?;
+        tx.run(query).await?;
     }
     for seq in dispatched.taken {
-        sqlx::query(TAKEN).bind(TENANT).bind(seq).execute(&mut *tx).await?;
+        tx.run(Statement::of(TAKEN).bind(*seq)).await?;
     }
     for id in dispatched.orders_done {
-        sqlx::query(COMMAND_DONE).bind(TENANT).bind(id).execute(&mut *tx).await?;
+        tx.run(Statement::of(COMMAND_DONE).bind(*id)).await?;
     }
     tx.commit().await?;
     Ok(true)
 }
 
-async fn write_handled(tx: &mut SqliteConnection, incident: &Incident) -> Result<(), sqlx::Error> {
-    sqlx::query(HANDLED)
-        .bind(TENANT)
+async fn write_handled(tx: &mut Link, incident: &Incident) -> Result<(), sqlx::Error> {
+    let query = Statement::of(HANDLED)
         .bind(&incident.id)
         .bind(incident.group.fingerprint.to_string())
         .bind(&incident.watch)
@@ -182,9 +166,8 @@ async fn write_handled(tx: &mut SqliteConnection, incident: &Incident) -> Result
         .bind(incident.resolved_at)
         .bind(json(&bare(incident))?)
         .bind(json(&incident.handling)?)
-        .bind(&incident.handling.lead)
-        .execute(&mut *tx)
-        .await?;
+        .bind(incident.handling.lead.as_deref());
+    tx.run(query).await?;
     let members = incident.handling.members.iter().map(|member| member.title.as_str());
     let titles = std::iter::once(incident.title.as_str()).chain(members);
     write_words(tx, &incident.id, incident.started_at, titles).await
@@ -192,15 +175,15 @@ async fn write_handled(tx: &mut SqliteConnection, incident: &Incident) -> Result
 
 /// Replaces the words that an incident is found by.
 pub(super) async fn write_words<'a>(
-    tx: &mut SqliteConnection,
+    tx: &mut Link,
     incident: &str,
     started_at: Nanos,
     titles: impl Iterator<Item = &'a str>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(DROP_WORDS).bind(TENANT).bind(incident).execute(&mut *tx).await?;
+    tx.run(Statement::of(DROP_WORDS).bind(incident)).await?;
     let all: BTreeSet<String> = titles.flat_map(words).take(MAX_WORDS).collect();
     for found in all {
-        sqlx::query(WORD).bind(TENANT).bind(found).bind(started_at).bind(incident).execute(&mut *tx).await?;
+        tx.run(Statement::of(WORD).bind(found).bind(started_at).bind(incident)).await?;
     }
     Ok(())
 }
@@ -210,11 +193,11 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
-fn silence(row: &SqliteRow) -> Result<StoredSilence, sqlx::Error> {
+fn silence(row: &Row) -> Result<StoredSilence, sqlx::Error> {
     Ok(StoredSilence {
-        id: row.try_get("id")?,
-        document: row.try_get("document")?,
-        ends_at: row.try_get("ends_at")?,
-        expired_at: row.try_get("expired_at")?,
+        id: row.get("id")?,
+        document: row.get("document")?,
+        ends_at: row.get("ends_at")?,
+        expired_at: row.get("expired_at")?,
     })
 }

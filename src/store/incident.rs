@@ -1,13 +1,10 @@
 //! Incidents for people: lists, newest first and page by page, and one with all that was told of it.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
-
 use super::delivery::{OF_INCIDENT, delivery};
 use super::dispatch::words;
-use super::error::failed;
+use super::link::{Link, Row, Statement};
 use super::resume::{named, parsed};
-use super::{Cursor, IncidentDetail, Search, Store, StoreError, TENANT};
+use super::{Cursor, IncidentDetail, Search, Store, StoreError};
 use crate::incident::{Incident, State};
 use crate::time::Nanos;
 
@@ -98,33 +95,28 @@ impl Store {
         limit: u32,
         before: Option<&Cursor>,
     ) -> Result<Vec<Incident>, StoreError> {
-        let mut reader = self.reader(DOING).await?;
         let (started_at, id) = before.map_or((Nanos::MAX, LAST), |cursor| (cursor.started_at, cursor.id.as_str()));
-        let read = async {
-            let mut words: Vec<String> = search.text.iter().flat_map(|text| words(text)).collect();
-            words.sort_by_key(|word| (std::cmp::Reverse(word.chars().count()), word.clone()));
-            words.dedup();
-            let state = search.state.map_or(Ok(String::new()), |state| super::commit::word(&state))?;
-            let sql = match (words.is_empty(), search.members, search.state) {
-                (false, ..) => FOUND,
-                (true, true, _) => ALL,
-                (true, false, Some(_)) => LEADS_IN_STATE,
-                (true, false, None) => LEADS,
-            };
-            let mut query = sqlx::query(sql).bind(TENANT).bind(started_at).bind(id).bind(limit);
-            if sql != LEADS {
-                query = query.bind(state);
-            }
-            if let Some(first) = words.first() {
-                query = query.bind(search.members);
-                for n in 0..WORDS {
-                    query = query.bind(words.get(n).unwrap_or(first));
-                }
-            }
-            let rows = query.fetch_all(&mut *reader).await?;
-            rows.iter().map(incident).collect::<Result<Vec<_>, sqlx::Error>>()
+        let mut words: Vec<String> = search.text.iter().flat_map(|text| words(text)).collect();
+        words.sort_by_key(|word| (std::cmp::Reverse(word.chars().count()), word.clone()));
+        words.dedup();
+        let sql = match (words.is_empty(), search.members, search.state) {
+            (false, ..) => FOUND,
+            (true, true, _) => ALL,
+            (true, false, Some(_)) => LEADS_IN_STATE,
+            (true, false, None) => LEADS,
         };
-        read.await.map_err(failed(DOING, self.path()))
+        let mut query = Statement::of(sql).bind(started_at).bind(id).bind(limit);
+        if sql != LEADS {
+            let state = search.state.map_or(Ok(String::new()), |state| super::commit::word(&state));
+            query = query.bind(state.map_err(|error| self.failed(DOING, error))?);
+        }
+        if let Some(first) = words.first() {
+            query = query.bind(search.members);
+            for n in 0..WORDS {
+                query = query.bind(words.get(n).unwrap_or(first));
+            }
+        }
+        self.read(DOING, query, incident).await
     }
 
     /// The open incidents about sigyn itself as the engine wrote them, whatever people made of them.
@@ -132,8 +124,7 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn open_internal(&self) -> Result<Vec<Incident>, StoreError> {
-        let mut reader = self.reader(DOING).await?;
-        documents(&mut reader, OPEN, "sigyn").await.map_err(failed(DOING, self.path()))
+        self.read(DOING, Statement::of(OPEN).bind("sigyn"), |row| parsed(row, "document")).await
     }
 
     /// The incident with this id, or the only one whose id begins so, with all that was told of it.
@@ -141,54 +132,47 @@ impl Store {
     /// # Errors
     /// When more than one begins so, or the file could not be read.
     pub async fn incident(&self, id_or_prefix: &str) -> Result<Option<IncidentDetail>, StoreError> {
-        let mut reader = self.reader(DOING).await?;
         let end = format!("{id_or_prefix}{LAST}");
-        let query = sqlx::query(BY_PREFIX).bind(TENANT).bind(id_or_prefix).bind(end);
-        let rows = query.fetch_all(&mut *reader).await.map_err(failed(DOING, self.path()))?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let found = incident(first).map_err(failed(DOING, self.path()))?;
-        if rows.len() > 1 && found.id != id_or_prefix {
+        let found = self.read(DOING, Statement::of(BY_PREFIX).bind(id_or_prefix).bind(end), incident).await?;
+        let many = found.len() > 1;
+        let Some(first) = found.into_iter().next() else { return Ok(None) };
+        if many && first.id != id_or_prefix {
             return Err(StoreError::Ambiguous { prefix: id_or_prefix.to_owned() });
         }
-        detail(&mut reader, found).await.map(Some).map_err(failed(DOING, self.path()))
+        let mut reader = self.reader(DOING).await?;
+        detail(&mut reader, first).await.map(Some).map_err(|error| self.failed(DOING, error))
     }
 }
 
-async fn detail(reader: &mut SqliteConnection, found: Incident) -> Result<IncidentDetail, sqlx::Error> {
-    let members = sqlx::query(MEMBERS).bind(TENANT).bind(&found.id).fetch_all(&mut *reader).await?;
-    let deliveries = sqlx::query(OF_INCIDENT).bind(TENANT).bind(&found.id).fetch_all(&mut *reader).await?;
+async fn detail(reader: &mut Link, found: Incident) -> Result<IncidentDetail, sqlx::Error> {
+    let about = |sql: &'static str| Statement::of(sql).bind(&found.id);
+    let members = reader.all(about(MEMBERS)).await?;
+    let deliveries = reader.all(about(OF_INCIDENT)).await?;
+    let transitions = reader.all(about(TRANSITIONS)).await?;
+    let notices = reader.all(about(NOTICES)).await?;
+    let told = |rows: &[Row]| rows.iter().map(|row| parsed(row, "document")).collect::<Result<_, _>>();
     Ok(IncidentDetail {
         members: members.iter().map(incident).collect::<Result<_, _>>()?,
-        transitions: documents(reader, TRANSITIONS, &found.id).await?,
-        notices: documents(reader, NOTICES, &found.id).await?,
+        transitions: told(&transitions)?,
+        notices: told(&notices)?,
         deliveries: deliveries.iter().map(delivery).collect::<Result<_, _>>()?,
         incident: found,
     })
 }
 
-/// The documents that a statement finds for a key.
-async fn documents<T: serde::de::DeserializeOwned>(
-    reader: &mut SqliteConnection,
-    sql: &'static str,
-    key: &str,
-) -> Result<Vec<T>, sqlx::Error> {
-    let rows = sqlx::query(sql).bind(TENANT).bind(key).fetch_all(reader).await?;
-    rows.iter().map(|row| parsed(row, "document")).collect()
-}
-
 /// Reads a row with the columns of `columns!`.
-fn incident(row: &SqliteRow) -> Result<Incident, sqlx::Error> {
+fn incident(row: &Row) -> Result<Incident, sqlx::Error> {
     let incident: Incident = parsed(row, "document")?;
-    if row.try_get::<Option<&str>, _>("handling")?.is_none() {
+    if row.get::<Option<&str>>("handling")?.is_none() {
         return Ok(incident);
     }
     Ok(Incident {
         handling: parsed(row, "handling")?,
-        title: row.try_get("title")?,
+        title: row.get("title")?,
         state: named(row, "state")?,
         severity: named(row, "severity")?,
-        resolved_at: row.try_get("resolved_at")?,
-        last_seen: row.try_get("last_seen")?,
+        resolved_at: row.get("resolved_at")?,
+        last_seen: row.get("last_seen")?,
         ..incident
     })
 }

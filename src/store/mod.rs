@@ -1,4 +1,4 @@
-//! What must survive a restart: one concrete store, in one SQLite file. Only this folder knows SQL.
+//! What must survive a restart: one concrete store, in one SQLite file or a PostgreSQL database. Only this folder knows SQL.
 //!
 //! What comes in: [`Commit`]s, one for each step of the engine, all or nothing. What goes out: what a restart needs, what
 //! is due to be sent, and lists for people.
@@ -9,7 +9,10 @@ mod delivery;
 mod dispatch;
 mod error;
 mod incident;
+mod lease;
+mod link;
 mod open;
+mod place;
 mod prune;
 mod resume;
 #[cfg(test)]
@@ -24,6 +27,7 @@ use crate::time::Nanos;
 
 pub use error::StoreError;
 pub use open::Store;
+pub use place::{Place, is_url};
 
 /// The account space of every row; more than one is to come.
 const TENANT: &str = "default";
@@ -53,6 +57,17 @@ pub struct Fence {
     pub name: String,
     /// Counts up with each new holder.
     pub token: i64,
+}
+
+/// Who has a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name.
+    pub name: String,
+    /// Who took it last; empty when it was given back.
+    pub holder: String,
+    /// Whether it has not run out.
+    pub live: bool,
 }
 
 /// A transition that nobody has dispatched yet.

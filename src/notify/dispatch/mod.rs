@@ -41,7 +41,7 @@ const MAX_PAST: usize = 5_000;
 const ALWAYS: &str = "always";
 
 /// What the dispatcher works with; immutable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Who hears what.
     pub router: Router,
@@ -53,8 +53,6 @@ pub struct Rules {
     pub reopen_within: Nanos,
     /// Receivers that hear everything at once, whatever the routes say.
     pub always: Vec<String>,
-    /// Receivers that do not want to hear that something is over.
-    pub no_resolved: BTreeSet<String>,
     /// For the links in messages.
     pub links: NotifyConfig,
 }

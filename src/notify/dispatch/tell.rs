@@ -218,7 +218,7 @@ impl Dispatcher {
     /// One notice for the routes that hear the same.
     fn notice(&mut self, id: &str, kind: TransitionKind, paths: &[String], (now, out): (Nanos, &mut Dispatch)) {
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let receivers = self.receivers(&paths, kind);
+        let receivers = self.receivers(&paths);
         let Some(lead) = self.leads.get_mut(id) else { return };
         if receivers.is_empty() {
             return;
@@ -232,13 +232,12 @@ impl Dispatcher {
         self.deliver(notice, &receivers, out);
     }
 
-    fn receivers(&self, paths: &[&str], kind: TransitionKind) -> BTreeSet<String> {
-        let over = kind == TransitionKind::Resolved;
+    fn receivers(&self, paths: &[&str]) -> BTreeSet<String> {
         let names = paths.iter().flat_map(|path| match *path {
             ALWAYS => self.rules.always.as_slice(),
             path => self.rules.router.route(path).map_or(&[][..], |route: &Route| route.receivers.as_slice()),
         });
-        names.filter(|name| !(over && self.rules.no_resolved.contains(*name))).cloned().collect()
+        names.cloned().collect()
     }
 
     fn deliver(&self, notice: Transition, receivers: &BTreeSet<String>, out: &mut Dispatch) {
@@ -294,7 +293,7 @@ impl Dispatcher {
 
     /// A table for the receivers of a route.
     fn report(&self, path: &str, notice: Transition, out: &mut Dispatch) {
-        let receivers = self.receivers(&[path], notice.kind);
+        let receivers = self.receivers(&[path]);
         out.incidents.push(notice.incident.clone());
         self.deliver(notice, &receivers, out);
     }

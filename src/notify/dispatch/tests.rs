@@ -34,7 +34,6 @@ fn rules(route: &str, rest: &str) -> Rules {
         storm: config.storm,
         reopen_within: config.reopen_within.nanos(),
         always: Vec::new(),
-        no_resolved: BTreeSet::new(),
         links: config,
     }
 }

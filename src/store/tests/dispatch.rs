@@ -3,6 +3,16 @@
 use super::*;
 use crate::incident::{Handling, Member};
 
+on_both!(
+    every_transition_is_queued_once_and_stays_until_it_is_taken,
+    a_problem_of_two_groups_is_one_incident_in_lists,
+    incidents_are_found_by_words_of_their_titles_page_by_page,
+    orders_and_silences_are_kept_until_they_are_done,
+    who_lost_the_lease_writes_nothing,
+    open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do,
+    a_store_of_an_older_sigyn_keeps_its_messages_and_their_order,
+);
+
 async fn queue(store: &Store) -> Vec<String> {
     let queued = store.queued(100).await.unwrap();
     queued.iter().map(|row| format!("{}/{}", row.transition.incident.id, row.transition.number)).collect()
@@ -12,10 +22,8 @@ fn firing(id: &str) -> Incident {
     incident(id, T0, State::Firing)
 }
 
-#[tokio::test]
-async fn every_transition_is_queued_once_and_stays_until_it_is_taken() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn every_transition_is_queued_once_and_stays_until_it_is_taken(ground: Ground) {
+    let store = ground.open().await;
     let (step, _) = told(vec![
         transition(1, TransitionKind::Opened, firing("00bb")),
         transition(1, TransitionKind::Opened, firing("00aa")),
@@ -35,10 +43,8 @@ async fn every_transition_is_queued_once_and_stays_until_it_is_taken() {
     assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts::default());
 }
 
-#[tokio::test]
-async fn a_problem_of_two_groups_is_one_incident_in_lists() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn a_problem_of_two_groups_is_one_incident_in_lists(ground: Ground) {
+    let store = ground.open().await;
     let mut pay = incident("00bb", T0 + MINUTE, State::Firing);
     pay.title = "payment: Lines never seen before".to_owned();
     let (step, _) = told(vec![
@@ -70,9 +76,9 @@ async fn a_problem_of_two_groups_is_one_incident_in_lists() {
         ..Dispatched::default()
     };
     store.commit_dispatch(&dispatched).await.unwrap();
-    let before = content(dir.path()).await;
+    let before = ground.content().await;
     store.commit_dispatch(&dispatched).await.unwrap();
-    assert_eq!(content(dir.path()).await, before, "written twice is written once");
+    assert_eq!(ground.content().await, before, "written twice is written once");
     assert_eq!(queue(&store).await, [""; 0]);
 
     assert_eq!(store.incidents(None, 9, None).await.unwrap(), std::slice::from_ref(&lead));
@@ -111,10 +117,8 @@ async fn a_problem_of_two_groups_is_one_incident_in_lists() {
     assert_eq!(store.dispatch_state().await.unwrap(), [("group/2".to_owned(), "2".to_owned())]);
 }
 
-#[tokio::test]
-async fn incidents_are_found_by_words_of_their_titles_page_by_page() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn incidents_are_found_by_words_of_their_titles_page_by_page(ground: Ground) {
+    let store = ground.open().await;
     let title =
         |n: i64| format!("{}: {} errors", ["cart", "Pay-1"][(n % 2) as usize], ["more", "no"][(n % 3 / 2) as usize]);
     let incidents = (0..40)
@@ -154,10 +158,8 @@ async fn incidents_are_found_by_words_of_their_titles_page_by_page() {
     assert_eq!((find("cart errors", None).await, find("silent", None).await), (19, 1));
 }
 
-#[tokio::test]
-async fn orders_and_silences_are_kept_until_they_are_done() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn orders_and_silences_are_kept_until_they_are_done(ground: Ground) {
+    let store = ground.open().await;
     let mark = Mark { by: "ann".to_owned(), at: T0, note: None };
     let kind = CommandKind::Incident { incident: "00aa".to_owned(), order: Order::Resolve(mark) };
     let id = store.append_command(&kind, T0).await.unwrap();
@@ -176,27 +178,23 @@ async fn orders_and_silences_are_kept_until_they_are_done() {
     assert_eq!(store.silences().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn who_lost_the_lease_writes_nothing() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn who_lost_the_lease_writes_nothing(ground: Ground) {
+    let store = ground.open().await;
     let fence = Fence { name: "dispatch".to_owned(), token: 1 };
     let state = [("key".to_owned(), Some("document".to_owned()))];
     let dispatched = Dispatched { state: &state, fence: Some(&fence), ..Dispatched::default() };
-    let before = content(dir.path()).await;
+    let before = ground.content().await;
     let error = store.commit_dispatch(&dispatched).await.unwrap_err();
-    insta::assert_snapshot!(error, @"another sigyn has taken over `dispatch`; nothing was written");
+    insta::allow_duplicates! { insta::assert_snapshot!(error, @"another sigyn has taken over `dispatch`; nothing was written"); }
     let (step, rows) = told(vec![transition(1, TransitionKind::Opened, firing("00aa"))]);
     let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0, fence: Some(&fence) };
     assert!(matches!(store.commit(&commit).await, Err(StoreError::Fenced { .. })));
-    assert_eq!(content(dir.path()).await, before);
+    assert_eq!(ground.content().await, before);
     assert_eq!(store.dispatch_state().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do() {
-    let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+async fn open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do(ground: Ground) {
+    let store = ground.open().await;
     let ill = Incident { watch: "sigyn".to_owned(), ..firing("00aa") };
     let over = Incident { watch: "sigyn".to_owned(), ..incident("00bb", T0, State::Resolved) };
     let step = Step { incidents: vec![ill.clone(), over, firing("00cc")], ..Step::default() };
@@ -207,55 +205,33 @@ async fn open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do() 
     assert_eq!(store.open_internal().await.unwrap(), [ill]);
 }
 
-#[tokio::test]
-async fn a_store_of_an_older_sigyn_keeps_its_messages_and_their_order() {
-    let dir = TempDir::new().unwrap();
-    let old = sqlx::migrate::Migrator::with_migrations(
-        sqlx::migrate!("src/store/migrations/sqlite").iter().filter(|one| one.version < 3).cloned().collect(),
-    );
-    let url = format!("sqlite:{}/sigyn.db?mode=rwc", dir.path().display());
-    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    old.run_direct(None, &mut connection, false).await.unwrap();
+async fn a_store_of_an_older_sigyn_keeps_its_messages_and_their_order(ground: Ground) {
+    // As the version before the third migration left it.
+    let store = Store::open_as_of(ground.place(), 2).await.unwrap();
     let stored = transition(1, TransitionKind::Opened, firing("00aa"));
+    let (document, sent) = (serde_json::to_string(&stored.incident).unwrap(), serde_json::to_string(&stored).unwrap());
     for (id, state) in [("00aa", "firing"), ("00bb", "resolved")] {
-        sqlx::query(
+        let row = Statement::plain(
             "INSERT INTO incidents (tenant, id, fingerprint, watch, title, state, severity, started_at, last_seen, document)
              VALUES ('default', $1, '', 'sigyn', 'cart: more errors', $2, 'warning', $3, $3, $4)",
-        )
-        .bind(id)
-        .bind(state)
-        .bind(T0)
-        .bind(serde_json::to_string(&stored.incident).unwrap())
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        for number in [1, 2] {
-            sqlx::query("INSERT INTO transitions VALUES ('default', $1, $2, 'opened', $3, $4)")
-                .bind(id)
-                .bind(number)
-                .bind(T0)
-                .bind(serde_json::to_string(&stored).unwrap())
-                .execute(&mut connection)
-                .await
-                .unwrap();
+        );
+        store.write("fill", row.bind(id).bind(state).bind(T0).bind(&document)).await.unwrap();
+        for number in [1_i64, 2] {
+            let row = Statement::plain("INSERT INTO transitions VALUES ('default', $1, $2, 'opened', $3, $4)");
+            store.write("fill", row.bind(id).bind(number).bind(T0).bind(&sent)).await.unwrap();
         }
     }
-    for (key, state, incident) in [("a", "sent", "00aa"), ("b", "pending", "00aa"), ("gone", "pending", "00aa")] {
-        sqlx::query(
+    for (key, state, receipt) in [("a", "sent", Some("{}")), ("b", "pending", None), ("gone", "pending", None)] {
+        let row = Statement::plain(
             "INSERT INTO deliveries (tenant, key, receiver, incident, number, links, state, next_at, changed_at, receipt)
-             VALUES ('default', $1, 'slack', $3, 1, '{}', $2, 0, 0, CASE $2 WHEN 'sent' THEN '{}' END)",
-        )
-        .bind(key)
-        .bind(state)
-        .bind(incident)
-        .execute(&mut connection)
-        .await
-        .unwrap();
+             VALUES ('default', $1, 'slack', '00aa', 1, '{}', $2, 0, 0, $3)",
+        );
+        store.write("fill", row.bind(key).bind(state).bind(receipt)).await.unwrap();
     }
-    sqlx::query("DELETE FROM deliveries WHERE key = 'gone'").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    store.write("fill", Statement::plain("DELETE FROM deliveries WHERE key = 'gone'")).await.unwrap();
+    store.close().await.unwrap();
 
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = ground.open().await;
     let due = store.due_deliveries("slack", T0, 9).await.unwrap();
     assert_eq!(due.len(), 1);
     assert_eq!((due[0].notification.key.as_str(), due[0].earlier.is_some()), ("b", true));
