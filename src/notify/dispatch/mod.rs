@@ -21,6 +21,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::book::interruptions;
+
 use self::book::Book;
 use self::lead::{Lead, Past};
 use super::Notification;

@@ -367,6 +367,11 @@ fn what_is_not_told_by_itself_stands_in_the_digest() {
     world.feed(Opened, &incident("cart", 0, Severity::Info));
     world.feed(Opened, &incident("order", 0, Severity::Warning));
     world.until(100);
+    let state: Vec<(String, String)> = world.state.clone().into_iter().collect();
+    let day = world.dispatcher.rules.router.routes()[0].day(world.now);
+    let tomorrow = crate::time::TimeRange::new(day.end, day.end + 24 * HOUR);
+    assert_eq!([day, tomorrow].map(|day| interruptions(&state, "root", day)), [1, 0]);
+    assert_eq!(interruptions(&state, "elsewhere", day), 0);
     let mut third = incident("stock", 2, Severity::Warning);
     world.feed(Opened, &third);
     world.until(3_000);
