@@ -199,7 +199,7 @@ impl Keeper {
         let core = &self.starter.core;
         // The engine may still know it from the last time, when it got further than the store.
         core.engine.forget(&name).await;
-        restore(core, &name, &watches::mark(&self.starter.settings, watch)).await?;
+        restore(core, &self.starter.settings, watch).await?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.starter.reader(watch, stop.clone()).await?);
         Ok(Running { stop, task })

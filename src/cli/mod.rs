@@ -3,6 +3,7 @@
 //! What comes in: arguments. What goes out: text or JSON on standard output, everything else on standard error, and an
 //! [`Exit`]. What never happens here: a decision about a log line.
 
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod eval;
@@ -12,6 +13,7 @@ pub mod output;
 pub mod print_config;
 pub mod run;
 pub mod scan;
+pub mod store;
 pub mod templates;
 pub mod text;
 
@@ -57,6 +59,12 @@ enum Command {
     PrintConfig(print_config::Args),
     /// Look at incidents.
     Incident(incident::Args),
+    /// Write the whole state into a file, also while sigyn runs.
+    Backup(backup::Args),
+    /// Fill an empty place with what a backup holds.
+    Restore(backup::Args),
+    /// Look after the store.
+    Store(store::Args),
 }
 
 /// What every command takes.
@@ -118,6 +126,9 @@ impl Cli {
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,
             Command::Incident(args) => incident::run(args, common).await,
+            Command::Backup(args) => backup::backup(args, common).await,
+            Command::Restore(args) => backup::bring_back(args, common).await,
+            Command::Store(args) => store::run(args, common).await,
         }
     }
 }

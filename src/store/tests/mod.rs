@@ -1,5 +1,6 @@
 //! The store as its callers see it, on real files and on a real PostgreSQL.
 
+mod backup;
 mod dispatch;
 mod file;
 mod lease;
