@@ -51,6 +51,9 @@ pub const TENANT: &str = "default";
 /// Late lines are looked for in windows of this age at most (see [`crate::engine`]).
 const REMEMBER: Nanos = 70 * MINUTE;
 
+/// Why what is open of a watch is closed when it looks at something else now.
+const OTHER_QUERY: &str = "the watch has another query or org_id now";
+
 /// Rows past their retention are deleted this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -296,7 +299,7 @@ async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill
         let reason = match watches.iter().find(|watch| watch.name == name) {
             None => "the watch was taken out of the settings",
             Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => {
-                "the watch has another query or org_id now"
+                OTHER_QUERY
             }
             Some(_) => continue,
         };

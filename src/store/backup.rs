@@ -69,10 +69,17 @@ impl Store {
         };
         let copied = copied.await;
         reader.rollback().await;
-        let copied = copied.map_err(|error| match error {
-            sqlx::Error::Io(error) if !self.is_shared() => broken(error),
-            error => self.failed(READING, error),
-        })?;
+        let copied = match copied {
+            Ok(copied) => copied,
+            Err(trouble) => {
+                // What is left of it is of no use; when it cannot be removed either, its name says what it is.
+                let _ = std::fs::remove_file(&part);
+                return Err(match trouble {
+                    Trouble::Store(error) => self.failed(READING, error),
+                    Trouble::File(error) => broken(error),
+                });
+            }
+        };
         let whole = out.finish().and_then(|buffer| buffer.into_inner().map_err(std::io::IntoInnerError::into_error));
         whole.and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&part, file)).map_err(broken)?;
         Ok(copied)
@@ -118,7 +125,20 @@ pub async fn restore(file: &Path, place: Place) -> Result<Copied, StoreError> {
     Ok(Copied { tables, made_at })
 }
 
-async fn copy_all<W: Write>(reader: &mut Link, out: &mut W, now: Nanos) -> Result<Copied, sqlx::Error> {
+/// Which end failed.
+#[derive(Debug)]
+enum Trouble {
+    Store(sqlx::Error),
+    File(std::io::Error),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+async fn copy_all<W: Write>(reader: &mut Link, out: &mut W, now: Nanos) -> Result<Copied, Trouble> {
     line(out, &Line::Header { sigyn_backup: FORM, version: known_version(), made_at: now })?;
     let mut tables = Vec::new();
     for table in &TABLES {
@@ -136,9 +156,9 @@ async fn copy_all<W: Write>(reader: &mut Link, out: &mut W, now: Nanos) -> Resul
     Ok(Copied { tables, made_at: now })
 }
 
-fn line<W: Write>(out: &mut W, line: &Line) -> Result<(), sqlx::Error> {
-    serde_json::to_writer(&mut *out, line).map_err(|error| sqlx::Error::Io(error.into()))?;
-    out.write_all(b"\n").map_err(sqlx::Error::Io)
+fn line<W: Write>(out: &mut W, line: &Line) -> Result<(), Trouble> {
+    serde_json::to_writer(&mut *out, line).map_err(|error| Trouble::File(error.into()))?;
+    out.write_all(b"\n").map_err(Trouble::File)
 }
 
 fn cells(table: &Table, row: &Row) -> Result<Vec<Json>, sqlx::Error> {

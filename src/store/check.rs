@@ -78,7 +78,7 @@ impl Store {
                     let name = row.get::<Option<String>>("name")?.unwrap_or_default();
                     faults.push(format!("{table}: what is stored of {name} cannot be read: {error}"));
                 }
-                Ok(())
+                Ok::<_, sqlx::Error>(())
             };
             reader.each(Statement::plain(sql), look).await.map_err(|error| self.failed(DOING, error))?;
         }

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Row as _, Sqlite, 
 
 use super::TENANT;
 
-/// A statement over the network that takes longer has failed: the other side may be gone without a word.
+/// An answer, or its next row, that takes longer over the network has failed: the other side may be gone without a word.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// A connection.
@@ -170,27 +170,23 @@ impl Link {
     }
 
     /// All rows of an answer.
-    pub(super) async fn all(&mut self, Statement { sql, values }: Statement) -> Result<Vec<Row>, sqlx::Error> {
-        let result = match &mut self.wire {
-            Wire::Sqlite(wire) => {
-                let rows = filled!(sql, sqlite, values).fetch_all(wire).await;
-                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
-            }
-            Wire::Postgres(wire) => {
-                let rows = filled!(sql, postgres, values.into_iter().map(Value::storable)).fetch_all(wire);
-                in_time(rows).await.map(|rows| rows.into_iter().map(Row::Postgres).collect())
-            }
+    pub(super) async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        let mut rows = Vec::new();
+        let push = |row| {
+            rows.push(row);
+            Ok::<_, sqlx::Error>(())
         };
-        self.judged(result)
+        self.each(statement, push).await?;
+        Ok(rows)
     }
 
-    /// Hands on the rows of an answer one by one, however many there are.
-    pub(super) async fn each(
+    /// Hands on the rows of an answer one by one, however many there are. Of a server, each has to come in time.
+    pub(super) async fn each<E: From<sqlx::Error>>(
         &mut self,
         Statement { sql, values }: Statement,
-        mut take: impl FnMut(Row) -> Result<(), sqlx::Error>,
-    ) -> Result<(), sqlx::Error> {
-        let result = match &mut self.wire {
+        mut take: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = match &mut self.wire {
             Wire::Sqlite(wire) => {
                 let mut rows = filled!(sql, sqlite, values).fetch(wire);
                 loop {
@@ -212,7 +208,7 @@ impl Link {
                 }
             }
         };
-        self.judged(result)
+        self.judged(failed).map_err(E::from)
     }
 
     /// The first row of an answer.

@@ -7,6 +7,8 @@ mod lease;
 mod life;
 mod list;
 mod outbox;
+mod place;
+mod scale;
 pub(crate) mod server;
 mod shape;
 mod step;
