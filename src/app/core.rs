@@ -10,11 +10,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::lease::{DISPATCH, Leases, of_watch};
+use super::teller::Teller;
 use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
-use crate::incident::{Incident, Transition};
-use crate::notify::config::NotifyConfig;
-use crate::notify::{self, Notification};
-use crate::store::{Commit, NewDelivery, Store, StoreError, WatchState};
+use crate::incident::Incident;
+use crate::store::{Commit, Store, StoreError, WatchState};
 use crate::time::Nanos;
 
 /// Pause between attempts to commit.
@@ -108,10 +107,10 @@ pub struct Core {
     pub store: Store,
     /// What of the work is this process's.
     pub leases: Leases,
-    /// Names of the receivers: each transition is written once for each.
+    /// Groups, holds back and tells.
+    pub teller: Arc<Teller>,
+    /// Names of the receivers.
     pub receivers: Arc<[String]>,
-    /// What links are made of.
-    pub notify: Arc<NotifyConfig>,
     /// Wakes the outbox.
     pub wake: Arc<Notify>,
     /// Wakes whoever carries out commands.
@@ -205,9 +204,7 @@ impl Core {
     async fn commit(&self, step: &Step, source_state: Option<&str>) -> bool {
         let lease = step.watch.as_deref().map_or_else(|| DISPATCH.to_owned(), of_watch);
         let Ok(fence) = self.leases.fence(&lease) else { return false };
-        let deliveries = self.deliveries(&step.transitions);
-        let commit =
-            Commit { step, source_state, deliveries: &deliveries, now: self.clock.now(), fence: fence.as_ref() };
+        let commit = Commit { step, source_state, deliveries: &[], now: self.clock.now(), fence: fence.as_ref() };
         let mut failed = false;
         while let Err(error) = self.store.commit(&commit).await {
             if matches!(error, StoreError::Fenced { .. }) {
@@ -223,26 +220,10 @@ impl Core {
             tracing::info!("commits work again");
         }
         count(step);
-        if !deliveries.is_empty() {
-            self.wake.notify_one();
+        if !step.transitions.is_empty() {
+            self.teller.bell.notify_one();
         }
         true
-    }
-
-    fn deliveries(&self, transitions: &[Transition]) -> Vec<NewDelivery> {
-        let each = |transition: &Transition| {
-            let links = notify::links(&self.notify, &transition.incident);
-            let transition = transition.clone();
-            self.receivers.iter().map(move |receiver| NewDelivery {
-                receiver: receiver.clone(),
-                notification: Notification {
-                    key: format!("{}/{}/{receiver}", transition.incident.id, transition.number),
-                    transition: transition.clone(),
-                    links: links.clone(),
-                },
-            })
-        };
-        transitions.iter().flat_map(each).collect()
     }
 }
 
@@ -259,5 +240,6 @@ fn count(step: &Step) {
         metrics::counter!("sigyn_anomalies_total", &labels).increment(1);
     }
     metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
+    metrics::gauge!("sigyn_groups_without_templates", &labels).set(f64::from(step.learning.coarse));
     metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
 }

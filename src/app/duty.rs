@@ -48,7 +48,8 @@ impl Duty {
             }
         }
         let over = stop.child_token();
-        let work = async { tokio::join!(self.outbox.run(over.clone()), self.commands(&over)) };
+        let work =
+            async { tokio::join!(self.outbox.run(over.clone()), self.commands(&over), self.core.teller.run(&over)) };
         tokio::pin!(work);
         tokio::select! {
             _ = &mut work => return,
@@ -56,6 +57,7 @@ impl Duty {
         }
         over.cancel();
         work.await;
+        self.core.teller.forget().await;
     }
 
     async fn commands(&self, stop: &CancellationToken) {

@@ -12,6 +12,7 @@ mod duty;
 mod keeper;
 pub mod lease;
 pub mod reader;
+pub mod teller;
 mod watches;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use self::duty::Duty;
 use self::keeper::{Keeper, Starter};
 use self::lease::{Leases, of_watch};
 use self::reader::{Mark, Report, Until};
+use self::teller::Teller;
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::config::Settings;
@@ -150,6 +152,7 @@ impl App {
             }
         };
         self.core.run_commands().await;
+        self.core.teller.pass(true).await;
         tokio::time::timeout(limit, all_sent).await.is_ok()
     }
 
@@ -160,6 +163,7 @@ impl App {
     pub async fn drain(mut self) -> Result<()> {
         self.stop_reading().await;
         self.core.run_commands().await;
+        self.core.teller.pass(false).await;
         self.stop_sending.cancel();
         while self.helpers.join_next().await.is_some() {}
         self.core.leases.give_all_back().await;
@@ -266,13 +270,19 @@ async fn build_core(
     engine.restore_internal(ill.clone());
     let (engine, run) = EngineHandle::new(engine);
     std::thread::Builder::new().name("engine".to_owned()).spawn(run).context("cannot start the engine's thread")?;
+    let wake = Arc::new(Notify::new());
+    let name = |(name, ..): &(String, Outlet, Rate)| name.clone();
+    let (people, always): (Vec<_>, Vec<_>) =
+        outlets.iter().partition(|(_, outlet, _)| matches!(outlet, Outlet::Receiver(_)));
+    let heard = (people.into_iter().map(name).collect(), always.into_iter().map(name).collect());
+    let teller = Teller::new((&store, &leases), &options.clock, settings, heard, Arc::clone(&wake))?;
     let core = Core {
         engine,
         store,
         leases,
+        teller: Arc::new(teller),
         receivers: outlets.iter().map(|(name, ..)| name.clone()).collect(),
-        notify: Arc::new(settings.notify.clone()),
-        wake: Arc::new(Notify::new()),
+        wake,
         commands: Arc::new(Notify::new()),
         clock: options.clock.clone(),
         observer: options.observer.clone(),
@@ -298,9 +308,7 @@ async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill
         let Some(state) = core.store.watch_state(&name).await? else { continue };
         let reason = match watches.iter().find(|watch| watch.name == name) {
             None => "the watch was taken out of the settings",
-            Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => {
-                OTHER_QUERY
-            }
+            Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => OTHER_QUERY,
             Some(_) => continue,
         };
         // What another process works on is set there.

@@ -69,6 +69,7 @@ async fn ask(settings: &Settings, now: Nanos) -> Vec<Answer> {
     };
     answers.push(Answer::of(slack(settings)));
     answers.push(Answer::of(github(settings).await));
+    answers.extend(others(settings));
     answers
 }
 
@@ -127,10 +128,19 @@ fn is_chosen(watch: &WatchConfig) -> bool {
 /// A webhook can only be tried by posting, so it is not tried.
 fn slack(settings: &Settings) -> Result<String, String> {
     let slack = &settings.notify.slack;
-    Ok(match slack.webhook_url.is_some() || slack.webhook_url_file.is_some() {
+    let bot = slack.bot_token.is_some() || slack.bot_token_file.is_some();
+    Ok(match slack.is_set() {
+        true if bot => "Slack: a bot is set; it is not asked, since asking means posting".to_owned(),
         true => "Slack: a webhook is set; it is not asked, since asking means posting".to_owned(),
         false => "Slack: not set".to_owned(),
     })
+}
+
+/// Those of the list can only be tried by sending, too.
+fn others(settings: &Settings) -> Option<Answer> {
+    let names: Vec<&str> = settings.notify.receivers.iter().map(|entry| entry.name.as_str()).collect();
+    let text = format!("receivers {}: not asked; `sigyn notify test NAME` sends each a test message", names.join(", "));
+    (!names.is_empty()).then_some(Answer { good: true, text })
 }
 
 async fn github(settings: &Settings) -> Result<String, String> {

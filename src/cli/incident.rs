@@ -1,10 +1,11 @@
-//! `sigyn incident list|show`: what the store knows of incidents.
+//! `sigyn incident list|show`: what the store knows of incidents. What people want with them is in [`super::order`].
 //!
 //! It only reads, also beside a running daemon.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::order::{self, SnoozeArgs, Wish};
 use super::text::{self, Look};
 use super::{Common, Exit, Format, Output, show};
 use crate::app::place;
@@ -31,6 +32,14 @@ enum Command {
     List(List),
     /// All about one incident
     Show(Show),
+    /// Say that you look after incidents
+    Ack(order::Args),
+    /// Hear nothing of incidents until one of the ends that you name
+    Snooze(SnoozeArgs),
+    /// Say that incidents are over
+    Resolve(order::Args),
+    /// Take an acknowledgement or a snooze back
+    Release(order::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +77,10 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     match &args.command {
         Command::List(args) => list(args, common).await,
         Command::Show(args) => one(args, common).await,
+        Command::Ack(args) => order::run(&Wish::Ack(args), common).await,
+        Command::Snooze(args) => order::run(&Wish::Snooze(args), common).await,
+        Command::Resolve(args) => order::run(&Wish::Resolve(args), common).await,
+        Command::Release(args) => order::run(&Wish::Release(args), common).await,
     }
 }
 

@@ -8,11 +8,15 @@ pub mod check;
 pub mod demo;
 pub mod eval;
 pub mod incident;
+pub mod notify;
 pub mod once;
+pub mod order;
 pub mod output;
 pub mod print_config;
+pub mod routes;
 pub mod run;
 pub mod scan;
+pub mod silence;
 pub mod store;
 pub mod templates;
 pub mod text;
@@ -57,8 +61,14 @@ enum Command {
     Demo(demo::Args),
     /// Print the settings in force, secrets masked.
     PrintConfig(print_config::Args),
-    /// Look at incidents.
+    /// Look at incidents, and say what you want with them.
     Incident(incident::Args),
+    /// Say what you do not want to hear of for a time.
+    Silence(silence::Args),
+    /// Show who would hear of an incident, when and how often.
+    Routes(routes::Args),
+    /// Try the receivers of messages.
+    Notify(notify::Args),
     /// Write the whole state into a file, also while sigyn runs.
     Backup(backup::Args),
     /// Fill an empty place with what a backup holds.
@@ -126,6 +136,9 @@ impl Cli {
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,
             Command::Incident(args) => incident::run(args, common).await,
+            Command::Silence(args) => silence::run(args, common).await,
+            Command::Routes(args) => routes::run(args, common).await,
+            Command::Notify(args) => notify::run(args, common).await,
             Command::Backup(args) => backup::backup(args, common).await,
             Command::Restore(args) => backup::bring_back(args, common).await,
             Command::Store(args) => store::run(args, common).await,

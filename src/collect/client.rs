@@ -23,6 +23,8 @@ const QUERY: &str = "loki/api/v1/query";
 const SERIES: &str = "loki/api/v1/series";
 const LABELS: &str = "loki/api/v1/labels";
 const BUILD_INFO: &str = "loki/api/v1/status/buildinfo";
+/// Where entries are pushed to, for the receiver that writes incidents back.
+pub const PUSH: &str = "loki/api/v1/push";
 
 /// Loki's name for the level it has guessed; metadata since 3.1, merged into the labels without `categorize-labels`.
 const DETECTED_LEVEL: &str = "detected_level";

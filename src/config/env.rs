@@ -19,9 +19,11 @@ const SEPARATOR: &str = "__";
 type Unit = fn(&str) -> String;
 
 /// Plain names, the keys that they set, and how their value is read.
-const PLAIN: [(&str, &str, Unit); 8] = [
+const PLAIN: [(&str, &str, Unit); 10] = [
     ("LOKI_URL", "loki.url", str::to_owned),
     ("SLACK_WEBHOOK_URL", "notify.slack.webhook_url", str::to_owned),
+    ("SLACK_BOT_TOKEN", "notify.slack.bot_token", str::to_owned),
+    ("SLACK_CHANNEL", "notify.slack.channel", str::to_owned),
     ("GITHUB_TOKEN", "notify.github.token", str::to_owned),
     ("GITHUB_REPO", "notify.github.repo", str::to_owned),
     ("GITHUB_API_URL", "notify.github.api_url", str::to_owned),

@@ -3,6 +3,9 @@
 //! What comes in: settings of the right types. What goes out: findings with their key path. What never happens here:
 //! opening a connection, or showing a secret.
 
+mod receivers;
+mod route;
+
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 
@@ -47,7 +50,8 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     look.detect(&settings.detect);
     look.incident(&settings.incident);
     look.notify(&settings.notify);
-    look.github(&settings.notify.github);
+    look.routing(&settings.notify);
+    look.receivers(&settings.notify);
     look.rest(settings);
     look.0
 }
@@ -72,8 +76,7 @@ pub(super) fn notes(settings: &Settings) -> Vec<String> {
 }
 
 fn notify_nobody(notify: &NotifyConfig) -> bool {
-    let slack = notify.slack.webhook_url.is_some() || notify.slack.webhook_url_file.is_some();
-    !slack && notify.github.repo.is_none()
+    notify.entries().is_empty()
 }
 
 fn is_local(url: &str) -> bool {
@@ -199,12 +202,12 @@ impl Look {
 
     fn incident(&mut self, incident: &IncidentConfig) {
         let at = |key| Path::of("incident").key(key);
-        self.positive(at("resolve_after"), incident.resolve_after);
+        self.positive(at("keep_firing_for"), incident.keep_firing_for);
         self.positive(at("news_interval"), incident.news_interval);
         self.positive(at("update_interval"), incident.update_interval);
-        if incident.expire_after <= incident.resolve_after {
-            let text = format!("must be longer than resolve_after ({})", incident.resolve_after);
-            self.say_with(at("expire_after"), &[at("resolve_after")], text);
+        if incident.expire_after <= incident.keep_firing_for {
+            let text = format!("must be longer than keep_firing_for ({})", incident.keep_firing_for);
+            self.say_with(at("expire_after"), &[at("keep_firing_for")], text);
         }
     }
 
@@ -219,18 +222,16 @@ impl Look {
             self.say_with(at("grafana_datasource"), &[at("grafana_url")], "needs grafana_url");
         }
         self.labels(at("external_labels"), &notify.external_labels);
-        let (slack, heartbeat) = (&notify.slack, &notify.heartbeat);
-        self.secret(&at("slack"), "webhook_url", slack.webhook_url.as_ref(), slack.webhook_url_file.as_ref());
-        self.secret_url(at("slack").key("webhook_url"), slack.webhook_url.as_ref());
+        let heartbeat = &notify.heartbeat;
         self.secret(&at("heartbeat"), "url", heartbeat.url.as_ref(), heartbeat.url_file.as_ref());
         self.secret_url(at("heartbeat").key("url"), heartbeat.url.as_ref());
         self.positive(at("heartbeat").key("interval"), heartbeat.interval);
     }
 
-    fn github(&mut self, github: &GithubConfig) {
-        let at = |key| Path::of("notify.github").key(key);
+    fn github(&mut self, github: &GithubConfig, place: &Path) {
+        let at = |key| place.key(key);
         self.url(at("api_url"), &github.api_url);
-        self.secret(&Path::of("notify.github"), "token", github.token.as_ref(), github.token_file.as_ref());
+        self.secret(place, "token", github.token.as_ref(), github.token_file.as_ref());
         if let Some(repo) = &github.repo {
             let part = |text: &str| {
                 !matches!(text, "" | "." | "..")

@@ -151,6 +151,9 @@ pub struct Learning {
     pub groups: u32,
     /// Groups that are judged.
     pub ready: u32,
+    /// Groups about which templates say nothing: levels, rates and lengths are judged there.
+    #[serde(default)]
+    pub coarse: u32,
 }
 
 /// A group's model at one moment.

@@ -453,6 +453,7 @@ impl Watch {
         out.learning = Learning {
             groups: u32::try_from(self.groups.len()).unwrap_or(u32::MAX),
             ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            coarse: self.patterns.poor(),
         };
         if purpose == Purpose::Learn {
             return;

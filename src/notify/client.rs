@@ -1,11 +1,15 @@
-//! What all receivers share of HTTP: the client, words for its failures, and when to come again.
+//! What all receivers share of HTTP: the client, one request whose answer is judged, words for failures, and when to come
+//! again.
 //!
 //! What never happens here: an URL in an error. The URL of a webhook is a secret, and proxies and servers like to echo it.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::{RequestBuilder, StatusCode};
+use url::Url;
 
 use super::SendError;
 use crate::secret::{MASK, Secret};
@@ -35,6 +39,203 @@ pub fn client() -> Result<reqwest::Client, reqwest::Error> {
     };
     // Where the system has no roots of trust, plain HTTP still works, and HTTPS says that it trusts nobody.
     builder().build().or_else(|_| builder().tls_certs_only([]).build())
+}
+
+/// What a status and the words of an answer mean when they will not change by themselves: a reason for metrics, and what to
+/// do about it. `@` in it stands for the place of the settings. `None`: what such a status usually means.
+pub type Advice = fn(StatusCode, &str) -> Option<(&'static str, &'static str)>;
+
+/// A request to one receiver: how its answer is judged, and what of it must not be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What is attempted on what: `posting to the Slack webhook at hooks.slack.com`.
+    pub what: &'a str,
+    /// The settings that may be wrong: `notify.receivers[2].webhook`.
+    pub place: &'a str,
+    /// Taken out of every answer.
+    pub secrets: &'a [&'a Secret],
+    /// What its own answers mean.
+    pub advice: Advice,
+}
+
+/// An answer, at most 64 kB of it. It may echo secrets, so it is shown through [`Call`] only.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Call<'_> {
+    /// Sends, and judges the answer: what is no success is worth another try or not, with the reason and what to do.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says no.
+    pub async fn ask(&self, request: RequestBuilder) -> Result<Answer, SendError> {
+        self.judge(self.exchange(request).await?)
+    }
+
+    /// Sends, and gives any answer back as it is.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn exchange(&self, request: RequestBuilder) -> Result<Answer, SendError> {
+        let mut response = request.send().await.map_err(|error| match error.is_builder() {
+            true => self.refuse("settings", "this is no request that can be sent: check the URL and the keys under @"),
+            false => no_answer(self.what, error),
+        })?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = String::from_utf8_lossy(&read(&mut response).await).into_owned();
+        Ok(Answer { status, headers, text })
+    }
+
+    /// Takes an answer of success, and says what any other means.
+    ///
+    /// # Errors
+    /// When the answer says no.
+    pub fn judge(&self, answer: Answer) -> Result<Answer, SendError> {
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let Answer { status, headers, text } = &answer;
+        let message = format!("{}: answered {} {:?}", self.what, status.as_u16(), self.shown(text));
+        let after = wait(headers);
+        Err(match *status {
+            StatusCode::TOO_MANY_REQUESTS => SendError::Retry { reason: "rate_limited", message, after },
+            StatusCode::REQUEST_TIMEOUT => SendError::Retry { reason: "timeout", message, after },
+            status if status.is_server_error() => SendError::Retry { reason: "server", message, after },
+            status => {
+                let (reason, advice) = (self.advice)(status, text).unwrap_or_else(|| usual(status));
+                SendError::GiveUp { reason, message: format!("{message}; {}", advice.replace('@', self.place)) }
+            }
+        })
+    }
+
+    /// An answer that came with success and yet says no.
+    #[must_use]
+    pub fn no(&self, said: &str, reason: &'static str, advice: &str) -> SendError {
+        let message = format!("{}: answered {:?}; {}", self.what, self.shown(said), advice.replace('@', self.place));
+        SendError::GiveUp { reason, message }
+    }
+
+    /// An answer that came with success, says no, and may say yes later.
+    #[must_use]
+    pub fn not_now(&self, said: &str, reason: &'static str, after: Option<Duration>) -> SendError {
+        SendError::Retry { reason, message: format!("{}: answered {:?}", self.what, self.shown(said)), after }
+    }
+
+    /// Nothing was sent.
+    #[must_use]
+    pub fn refuse(&self, reason: &'static str, advice: &str) -> SendError {
+        SendError::GiveUp { reason, message: format!("{}: {}", self.what, advice.replace('@', self.place)) }
+    }
+
+    /// A text of the receiver as one calm, short line without any secret.
+    #[must_use]
+    pub fn shown(&self, text: &str) -> String {
+        let bare = self.secrets.iter().fold(text.trim().to_owned(), |text, secret| redact(&text, secret));
+        super::escape::calm(&bare, SHOWN)
+    }
+}
+
+/// What a status usually means, when it will not change by itself.
+fn usual(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        status if status.is_redirection() => {
+            ("redirected", "redirects are not followed: set the final address under @")
+        }
+        StatusCode::UNAUTHORIZED => ("unauthorized", "the key is wrong, revoked or expired: set a new one under @"),
+        StatusCode::FORBIDDEN => {
+            ("forbidden", "the key may not do this: give it the right, or set another one under @")
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => ("not_found", "there is no such thing: check the address under @"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("too_large", "the message is too long for it; a template of your own may be why, under @")
+        }
+        _ => ("refused", "it does not take the message: check the address and the other keys under @"),
+    }
+}
+
+/// No advice of its own.
+#[must_use]
+pub fn no_advice(_: StatusCode, _: &str) -> Option<(&'static str, &'static str)> {
+    None
+}
+
+/// A secret of the settings that is read anew for each use, so that a rotated file counts.
+#[derive(Clone, Debug)]
+pub struct Key {
+    value: Option<Secret>,
+    file: Option<PathBuf>,
+    /// Key path: `notify.slack.webhook_url`.
+    place: String,
+}
+
+impl Key {
+    /// The key called `name` of the settings at `place`.
+    #[must_use]
+    pub fn new(place: &str, name: &str, value: Option<&Secret>, file: Option<&PathBuf>) -> Self {
+        Self { value: value.cloned(), file: file.cloned(), place: format!("{place}.{name}") }
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.value.is_some() || self.file.is_some()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When none is set, or its file cannot be read now.
+    pub fn read(&self) -> Result<Secret, SendError> {
+        let place = &self.place;
+        let read = Secret::read(self.value.as_ref(), self.file.as_deref());
+        let read = read.map_err(|error| SendError::Retry {
+            reason: "settings",
+            message: format!("{place}_file: {error}"),
+            after: None,
+        })?;
+        read.map(|secret| Secret::new(secret.expose().trim())).ok_or_else(|| SendError::GiveUp {
+            reason: "settings",
+            message: format!("nothing is set; set {place} or {place}_file"),
+        })
+    }
+
+    /// Reads it as a URL, which is as secret as the key.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and when it is no URL.
+    pub fn url(&self) -> Result<(Secret, Url), SendError> {
+        let secret = self.read()?;
+        let url = Url::parse(secret.expose()).ok().filter(|url| url.has_host() && url.scheme().starts_with("http"));
+        let url = url.ok_or_else(|| SendError::GiveUp {
+            reason: "settings",
+            message: format!(
+                "{} is no URL; it must start with https:// and is not shown, as it is a secret",
+                self.place
+            ),
+        })?;
+        Ok((secret, url))
+    }
+}
+
+/// What stands after `Basic` in `Authorization` (RFC 7617): as secret as the password, since it tells it.
+#[must_use]
+pub fn basic(username: &str, password: &Secret) -> Secret {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in format!("{username}:{}", password.expose()).as_bytes().chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= three.len() { char::from(digit) } else { '=' });
+        }
+    }
+    Secret::new(out)
 }
 
 /// A request that got no answer. `what` says what was attempted: `posting to Slack's webhook at hooks.slack.com`.
@@ -83,8 +284,7 @@ fn http_date(text: &str) -> Option<i64> {
     jiff::fmt::rfc2822::parse(text.trim()).ok().map(|date| date.timestamp().as_second())
 }
 
-/// The start of an answer as one calm line, without the secret or any longer part of it.
-pub async fn body(mut response: reqwest::Response, secret: &Secret) -> String {
+async fn read(response: &mut reqwest::Response) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         bytes.extend_from_slice(&chunk);
@@ -93,7 +293,7 @@ pub async fn body(mut response: reqwest::Response, secret: &Secret) -> String {
         }
     }
     bytes.truncate(READ);
-    shown(&String::from_utf8_lossy(&bytes), secret)
+    bytes
 }
 
 /// `text` as one calm, short line without the secret or any longer part of it.
@@ -138,6 +338,20 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
             assert_eq!(wait(&headers), seconds.map(Duration::from_secs), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_written_as_servers_read_it() {
+        // RFC 7617 §2 and §2.1.
+        for (user, password, value) in [
+            ("Aladdin", "open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            ("test", "123£", "dGVzdDoxMjPCow=="),
+            ("u", "a", "dTph"),
+            ("u", "ab", "dTphYg=="),
+            ("u", "abc", "dTphYmM="),
+        ] {
+            assert_eq!(basic(user, &Secret::new(password)).expose(), value);
         }
     }
 

@@ -90,6 +90,113 @@ pub fn fenced(info: &str, lines: &[String], max: usize) -> String {
     format!("{fence}{info}\n{}\n{fence}", body.join("\n"))
 }
 
+/// Text that is shown as it is (mails, pagers, annotations): no markup there, but readers make links of what looks like one.
+#[must_use]
+pub fn plain(text: &str, max: usize) -> String {
+    unlink(&unscheme(calm(text, max).chars()))
+}
+
+/// Text in HTML, as content or in a quoted attribute. Mentions and hashtags are broken for those who make links of them.
+#[must_use]
+pub fn html(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in calm(text, max).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '@' | '#' => out.extend([c, BREAK]),
+            '/' if out.ends_with(":/") => out.extend([BREAK, '/']),
+            c => out.push(c),
+        }
+    }
+    unlink(&out)
+}
+
+/// Inline text for Discord's Markdown.
+#[must_use]
+pub fn discord(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in calm(text, max).chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '(' | ')' | '|' | '~' | '<' | '>' => out.extend(['\\', c]),
+            '@' | '#' => out.extend([c, BREAK]),
+            '/' if out.ends_with(":/") => out.extend([BREAK, '/']),
+            c => out.push(c),
+        }
+    }
+    unlink(&out)
+}
+
+/// One line inside a code block of Discord.
+#[must_use]
+pub fn discord_code(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in calm(text, max).chars() {
+        match c {
+            '`' | '@' => out.extend([c, BREAK]),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text for a `TextRun` of an Adaptive Card, which knows no Markdown, but fills in `{{DATE(...)}}` anywhere, and mentions.
+#[must_use]
+pub fn card(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in calm(text, max).chars() {
+        match c {
+            '{' if out.ends_with('{') => out.extend([BREAK, c]),
+            'a' | 'A' if out.ends_with('<') => out.extend([BREAK, c]),
+            '/' if out.ends_with(":/") => out.extend([BREAK, '/']),
+            c => out.push(c),
+        }
+    }
+    unlink(&out)
+}
+
+/// Text in the alphabet of short messages (3GPP TS 23.038 §6.2.1, without its escapes, so that a character is a
+/// septet), at most `max` long. What is not in it becomes `?`, or the letter that it is most like.
+#[must_use]
+pub fn gsm7(text: &str, max: usize) -> String {
+    const KNOWN: &str = "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./:;<=>?¡ÄÖÑÜ§¿äöñüà";
+    let mut out = String::new();
+    let mut room = max;
+    for c in calm(text, usize::MAX).replace("://", ": //").chars() {
+        let c = match c {
+            c if c.is_ascii_alphanumeric() || KNOWN.contains(c) => c,
+            '[' | '{' => '(',
+            ']' | '}' => ')',
+            '⏎' | '|' | '·' | '—' | '–' | '~' | '^' => '-',
+            '\\' => '/',
+            '`' | '‘' | '’' | '‹' | '›' => '\'',
+            '“' | '”' => '"',
+            _ => '?',
+        };
+        if room == 0 {
+            break;
+        }
+        out.push(c);
+        room -= 1;
+    }
+    out
+}
+
+/// Breaks `://`, so that nobody makes a link of it.
+fn unscheme(chars: impl Iterator<Item = char>) -> String {
+    let mut out = String::new();
+    for c in chars {
+        if c == '/' && out.ends_with(":/") {
+            out.push(BREAK);
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// A URL from the settings or made by us, for a link in Slack: `None` when it is not one that a browser opens.
 #[must_use]
 pub fn url(text: &str) -> Option<String> {
@@ -107,6 +214,8 @@ pub fn url(text: &str) -> Option<String> {
             '`' => out.push_str("%60"),
             '"' => out.push_str("%22"),
             '\\' => out.push_str("%5C"),
+            '{' => out.push_str("%7B"),
+            '}' => out.push_str("%7D"),
             c => out.push(c),
         }
     }
@@ -189,6 +298,7 @@ fn longest_run(text: &str, of: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::fixture::hostile_text as hostile;
     use proptest::prelude::*;
 
     #[test]
@@ -235,42 +345,21 @@ mod tests {
         }
     }
 
-    /// Text made of the pieces that do harm.
-    fn hostile() -> impl Strategy<Value = String> {
-        let piece = prop_oneof![
-            Just("<!channel>"),
-            Just("<@U1>"),
-            Just("@here"),
-            Just("@org/team"),
-            Just("`"),
-            Just("```"),
-            Just("~~~"),
-            Just("<!--"),
-            Just("-->"),
-            Just("-"),
-            Just(">"),
-            Just("<"),
-            Just("\n"),
-            Just("\r"),
-            Just("#"),
-            Just("1"),
-            Just("GH"),
-            Just("gh-2"),
-            Just("![i](http://x)"),
-            Just("]("),
-            Just("://"),
-            Just(":/"),
-            Just("/"),
-            Just("www."),
-            Just("</details>"),
-            Just("|"),
-            Just("\\"),
-            Just("\u{200b}"),
-            Just("\u{202e}"),
-            Just("\u{1b}["),
-        ]
-        .prop_map(str::to_owned);
-        prop::collection::vec(prop_oneof![4 => piece, 1 => any::<String>()], 0..24).prop_map(|parts| parts.concat())
+    #[test]
+    fn every_markup_has_its_own_dangers() {
+        let text = "<b>&\"'</b> @all #1 http://e.vil www.evil.com [x](http://y) *b* {{DATE(1)}} `c`";
+        let shown = |text: String| text.replace(BREAK, "·");
+        let all = [plain, html, discord, discord_code, card, gsm7].map(|escape| shown(escape(text, 200)));
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        <b>&"'</b> @all #1 http:/·/e.vil www·.evil.com [x](http:/·/y) *b* {{DATE(1)}} `c`
+        &lt;b&gt;&amp;&quot;&#39;&lt;/b&gt; @·all #·1 http:/·/e.vil www·.evil.com [x](http:/·/y) *b* {{DATE(1)}} `c`
+        \<b\>&"'\</b\> @·all #·1 http:/·/e.vil www·.evil.com \[x\]\(http:/·/y\) \*b\* {{DATE\(1\)}} \`c\`
+        <b>&"'</b> @·all #1 http://e.vil www.evil.com [x](http://y) *b* {{DATE(1)}} `·c`·
+        <b>&"'</b> @all #1 http:/·/e.vil www·.evil.com [x](http:/·/y) *b* {·{DATE(1)}} `c`
+        <b>&"'</b> @all #1 http: //e.vil www.evil.com (x)(http: //y) *b* ((DATE(1))) 'c'
+        "#);
+        assert_eq!(gsm7("ok ⏎ 🔴 é ł {a|b} \\ €", 99), "ok - ? é ? (a-b) / ?");
+        assert_eq!(gsm7("0123456789", 4), "0123");
     }
 
     fn mentions(text: &str) -> bool {
@@ -303,6 +392,22 @@ mod tests {
             let inside: Vec<&str> = block.lines().collect();
             prop_assert!(inside[1..inside.len() - 1].iter().all(|line| !line.contains(&fence)));
             prop_assert!(!block.contains("-->") && !block.contains("<!--"));
+        }
+
+        #[test]
+        fn the_others_see_only_text(text in hostile(), max in 1usize..400) {
+            for escape in [plain, html, discord, card] {
+                let inline = escape(&text, max);
+                prop_assert!(!inline.contains("://") && !inline.contains('\n'), "{inline}");
+                prop_assert!(!inline.to_lowercase().contains("www."), "{inline}");
+            }
+            prop_assert!(!html(&text, max).contains(['<', '>', '"', '\'']));
+            prop_assert!(!mentions(&html(&text, max)) && !mentions(&discord(&text, max)));
+            prop_assert!(!discord_code(&text, max).contains("``"));
+            prop_assert!(!card(&text, max).contains("{{"));
+            let short = gsm7(&text, max);
+            let known = short.chars().count() <= max && !short.contains(['\n', '[', '{', '\u{200b}']);
+            prop_assert!(known);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! Transitions for the tests of messages.
 
+use proptest::prelude::*;
+
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known, Level};
 use crate::detect::{
@@ -223,4 +225,50 @@ pub(crate) fn notification(transition: Transition, receiver: &str) -> Notificati
         },
         transition,
     }
+}
+
+/// Text made of the pieces that do harm.
+pub(crate) fn hostile_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("<!channel>"),
+        Just("<@U1>"),
+        Just("@here"),
+        Just("@org/team"),
+        Just("`"),
+        Just("```"),
+        Just("</pre>"),
+        Just("<script>"),
+        Just("{{DATE(1)}}"),
+        Just("{{ title }}"),
+        Just("\""),
+        Just("'"),
+        Just("&lt;"),
+        Just("\r\nBcc: a@b.c"),
+        Just("~~~"),
+        Just("<!--"),
+        Just("-->"),
+        Just("-"),
+        Just(">"),
+        Just("<"),
+        Just("\n"),
+        Just("\r"),
+        Just("#"),
+        Just("1"),
+        Just("GH"),
+        Just("gh-2"),
+        Just("![i](http://x)"),
+        Just("]("),
+        Just("://"),
+        Just(":/"),
+        Just("/"),
+        Just("www."),
+        Just("</details>"),
+        Just("|"),
+        Just("\\"),
+        Just("\u{200b}"),
+        Just("\u{202e}"),
+        Just("\u{1b}["),
+    ]
+    .prop_map(str::to_owned);
+    prop::collection::vec(prop_oneof![4 => piece, 1 => any::<String>()], 0..24).prop_map(|parts| parts.concat())
 }

@@ -3,6 +3,8 @@
 //! What comes in: a [`Notification`]. What goes out: a [`Message`] of plain text that receivers escape and lay out. No
 //! markup is made here, and nothing is escaped: the text of log lines in it is as hostile as it came.
 
+use serde::Serialize;
+
 use super::{Links, Notification};
 use crate::collect::{Coverage, Known};
 use crate::detect::explain;
@@ -12,8 +14,10 @@ use crate::incident::{Handling, Incident, Mark, Member, Severity, State, Transit
 use crate::labels::Labels;
 use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
 
+pub use super::words::{count, duration, number, sparkline};
+
 /// What is said about a transition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Message {
     /// Which kind of transition it is.
     pub kind: TransitionKind,
@@ -70,7 +74,7 @@ pub struct Message {
 }
 
 /// One reason.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reason {
     /// What was measured: `errors`.
     pub what: &'static str,
@@ -141,7 +145,7 @@ pub fn explained(evidence: &Evidence, moment: impl Fn(Nanos) -> String) -> Expla
 }
 
 /// A log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// Time of day in UTC, `22:02:01Z`.
     pub time: String,
@@ -150,7 +154,7 @@ pub struct Line {
 }
 
 /// A query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Query {
     /// In LogQL.
     pub logql: String,
@@ -340,78 +344,6 @@ fn reason(evidence: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Reaso
     }
 }
 
-/// Numbers as people read them: about three figures, thousands apart, no zeros at the end.
-#[must_use]
-pub fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return "unknown".to_owned();
-    }
-    let decimals = match value.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 0.1 => 2,
-        _ => 3,
-    };
-    let text = format!("{value:.decimals$}");
-    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
-    let part = part.trim_end_matches('0');
-    let whole = match thousands(whole) {
-        zero if zero == "-0" && part.is_empty() => "0".to_owned(),
-        whole => whole,
-    };
-    if part.is_empty() { whole } else { format!("{whole}.{part}") }
-}
-
-/// `1234567` as `1,234,567`.
-fn thousands(digits: &str) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
-    let mut out = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A count with its word: `1 window`, `3,412 lines`.
-#[must_use]
-pub fn count(n: u64, word: &str) -> String {
-    format!("{} {word}{}", thousands(&n.to_string()), if n == 1 { "" } else { "s" })
-}
-
-/// A length of time in words, its two largest units: `1 hour 20 minutes`.
-#[must_use]
-pub fn duration(length: Nanos) -> String {
-    let seconds = u64::try_from(length.max(0) / SECOND).unwrap_or(0);
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let Some(first) = units.iter().position(|(size, _)| seconds >= *size) else {
-        return "less than a second".to_owned();
-    };
-    let (size, word) = units[first];
-    let big = count(seconds / size, word);
-    match units.get(first + 1).map(|(small, word)| (seconds % size / small, word)) {
-        Some((rest, word)) if rest > 0 => format!("{big} {}", count(rest, word)),
-        _ => big,
-    }
-}
-
-/// A row of bars, scaled from zero to the highest; `None` when there is nothing to compare.
-#[must_use]
-pub fn sparkline(rates: &[f64]) -> Option<String> {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let top = rates.iter().copied().filter(|rate| rate.is_finite()).fold(0.0, f64::max);
-    if rates.len() < 2 || top <= 0.0 {
-        return None;
-    }
-    let bar = |rate: &f64| {
-        let height = if rate.is_finite() { (rate / top).clamp(0.0, 1.0) } else { 0.0 };
-        BARS[((height * 7.0).round() as usize).min(7)]
-    };
-    Some(rates.iter().map(bar).collect())
-}
-
 /// `cluster=eu-1, team=shop`.
 fn pairs(labels: &Labels) -> Option<String> {
     let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -551,43 +483,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_for_people() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "0"),
-            (3.0, "3"),
-            (9.25, "9.25"),
-            (20.066, "20.1"),
-            (214.4, "214"),
-            (1_234_567.0, "1,234,567"),
-            (-1234.4, "-1,234"),
-            (999.9, "1,000"),
-            (-0.0001, "0"),
-            (0.0333, "0.033"),
-            (f64::NAN, "unknown"),
-            (f64::INFINITY, "unknown"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
-
-    #[test]
-    fn lengths_of_time_are_words() {
-        for (seconds, text) in [
-            (0, "less than a second"),
-            (-5, "less than a second"),
-            (1, "1 second"),
-            (60, "1 minute"),
-            (80, "1 minute 20 seconds"),
-            (4_800, "1 hour 20 minutes"),
-            (3_605, "1 hour"),
-            (183_600, "2 days 3 hours"),
-        ] {
-            assert_eq!(duration(seconds * SECOND), text);
-        }
-    }
-
-    #[test]
     fn only_what_is_outside_is_told() {
         let mut transition = fixture::opened();
         let told = |transition: &crate::incident::Transition| -> Vec<&'static str> {
@@ -599,15 +494,6 @@ mod tests {
             one.seen = one.expected.0;
         }
         assert_eq!(told(&transition), ["errors"]);
-    }
-
-    #[test]
-    fn bars_start_at_zero() {
-        assert_eq!(sparkline(&[0.0, 1.0, 7.0, f64::NAN]).as_deref(), Some("▁▂█▁"));
-        assert_eq!(sparkline(&[2.0, 2.0]).as_deref(), Some("██"));
-        for nothing in [&[][..], &[1.0], &[0.0, 0.0]] {
-            assert_eq!(sparkline(nothing), None);
-        }
     }
 
     #[test]

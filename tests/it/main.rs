@@ -16,6 +16,7 @@ mod late;
 mod leak;
 mod old_loki;
 mod quality;
+mod routing;
 mod scan;
 #[path = "../../src/store/tests/server.rs"]
 mod server;

@@ -50,7 +50,11 @@ fn the_built_in_file_names_every_key_and_its_examples_are_right() {
     let examples: Vec<String> = super::super::DEFAULTS
         .lines()
         .skip_while(|line| !line.is_empty())
-        .filter(|line| *line != "watches: []")
+        .filter(|line| {
+            // An empty list whose example stands below it.
+            let key = line.trim_start().strip_suffix(" []").unwrap_or("none");
+            !super::super::DEFAULTS.lines().any(|line| line.trim_start().strip_prefix('#') == Some(key))
+        })
         .map(|line| match line.trim_start().strip_prefix('#') {
             Some(rest) if rest.starts_with("  ") || !rest.starts_with(' ') => line.replacen('#', "", 1),
             _ => line.to_owned(),
@@ -438,4 +442,67 @@ proptest! {
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let _ = load("", &env);
     }
+}
+
+#[test]
+fn the_example_of_all_receivers_is_right() {
+    let text = include_str!("../../../config/examples/receivers.yaml");
+    let settings = load(text, &[]).unwrap().settings;
+    let entries = settings.notify.entries();
+    let kinds: Vec<&str> = entries.iter().flat_map(|(_, entry)| entry.kinds()).map(|(kind, _)| kind).collect();
+    for kind in crate::notify::receiver::config::KINDS.split(", ") {
+        assert!(kinds.contains(&kind.trim()), "{kind} is not in the example");
+    }
+    assert_eq!(crate::notify::receiver::build(&settings.notify).unwrap().len(), entries.len());
+}
+
+#[test]
+fn mistakes_in_receivers_say_what_to_do() {
+    let yaml = r#"
+notify:
+  slack: {webhook_url: "https://hooks.example.com/x"}
+  receivers:
+    - {name: slack, stdout: {}}
+    - {name: remediation_log, stdout: {}}
+    - {stdout: {}}
+    - {name: none}
+    - {name: two, stdout: {}, file: {path: x.jsonl}}
+    - {name: typo, pagerdutty: {}}
+    - {name: empty, pagerduty: {}}
+    - {name: words, title: "{{ titel }}", text: "{% if %}", teams: {webhook_url: "https://x.example.com/y"}}
+    - {name: form, title: "{{ title }}", opsgenie: {api_key: k}}
+    - {name: mail, email: {host: m, username: u, from: nobody, to: []}}
+    - {name: hook, webhook: {url: "ftp://x", auth: {password: p, password_file: /none}}}
+    - {name: text, sms: {to: "+49", twilio: {auth_token: t}, http: {}}}
+    - {name: back, loki: {url: "http://loki:3100", labels: {service_name: x}}}
+    - {name: bot, slack: {bot_token: t}}
+    - {name: issues, github: {token: t}}
+"#;
+    insta::assert_snapshot!(wrong(yaml, &[]), @r#"
+    24 mistakes in the settings:
+      sigyn.yaml:5:14: notify.receivers[0].name: `slack` is the name of another receiver; names must be unique (notify.slack is `slack`, notify.github is `github`)
+      sigyn.yaml:6:14: notify.receivers[1].name: `remediation_log` is a name of sigyn's own; choose another
+      sigyn.yaml:7:7: notify.receivers[2].name: a receiver needs a name, by which routes and metrics know it
+      sigyn.yaml:8:7: notify.receivers[3]: names no kind; give it one of slack, github, email, teams, pagerduty, opsgenie, jira_service_management, discord, telegram, sms, webhook, alertmanager, grafana, loki, file, stdout (without keys of its own: `stdout: {}`)
+      sigyn.yaml:9:7: notify.receivers[4]: names 2 kinds: file, stdout; make an entry of each
+      sigyn.yaml:10:20: notify.receivers[5].pagerdutty: no such key; did you mean `pagerduty`?
+      sigyn.yaml:11:21: notify.receivers[6].pagerduty.routing_key: is missing; set routing_key or routing_key_file
+      sigyn.yaml:12:28: notify.receivers[7].title: line 1: `titel` is nothing that a message has; did you mean `title`?
+      sigyn.yaml:12:49: notify.receivers[7].text: line 1: is no template that can be used (syntax error: unexpected end of block); write it like `{{ title }}`, or leave it out
+      sigyn.yaml:13:27: notify.receivers[8].title: `opsgenie` has a form of its own; leave the template out
+      sigyn.yaml:14:47: notify.receivers[9].email.username: a user name and a password belong together
+      sigyn.yaml:14:56: notify.receivers[9].email.from: must be an address such as `sigyn <sigyn@example.com>`
+      sigyn.yaml:14:68: notify.receivers[9].email.to: needs at least one address
+      sigyn.yaml:15:35: notify.receivers[10].webhook.url: must be a URL that starts with https:// (or http://); it is not shown, as it is a secret
+      sigyn.yaml:15:46: notify.receivers[10].webhook.auth.username: a user name and a password belong together
+      sigyn.yaml:15:63: notify.receivers[10].webhook.auth.password: both password and password_file are set; keep one
+      sigyn.yaml:15:81: notify.receivers[10].webhook.auth.password_file: cannot read /none: No such file or directory (os error 2)
+      sigyn.yaml:16:37: notify.receivers[11].sms.twilio.account_sid: must be the account's id, such as AC0123...
+      sigyn.yaml:16:37: notify.receivers[11].sms.twilio.from: is missing or empty
+      sigyn.yaml:16:45: notify.receivers[11].sms.twilio: set one of twilio and http
+      sigyn.yaml:16:62: notify.receivers[11].sms.http.url: is missing; set http.url or http.url_file
+      sigyn.yaml:17:60: notify.receivers[12].loki.labels: service_name is always sigyn, so that sigyn does not read it back; leave it out
+      sigyn.yaml:18:19: notify.receivers[13].slack.channel: a bot needs the channel to post to, such as C0123456789
+      sigyn.yaml:19:22: notify.receivers[14].github.repo: needs the repository as owner/name
+    "#);
 }

@@ -1,11 +1,28 @@
-//! Those who take messages: one file or folder each.
+//! Those who take messages: one file or folder each, of one shape: settings, limits, constructor, sending, rendering.
 //!
 //! What comes in: the settings. What goes out: receivers that implement [`Notifier`], and their limits as data for the
-//! outbox. A new one is a folder here, a line in [`Receiver`], a match arm, and a line in [`build`].
+//! outbox. A new one is a file here, a line in [`config::ReceiverConfig`], one in [`Way`] and its two matches.
 
+pub mod alertmanager;
+pub mod config;
+pub mod discord;
+pub mod email;
+pub mod file;
 pub mod github;
+pub mod grafana;
+pub mod harm;
+pub mod loki;
+pub mod opsgenie;
+pub mod pagerduty;
 mod print;
+pub mod record;
 pub mod slack;
+pub mod sms;
+#[cfg(test)]
+pub(crate) mod stub;
+pub mod teams;
+pub mod telegram;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +31,37 @@ pub use github::Github;
 pub use print::{Form, Print, Printed, Show};
 pub use slack::Slack;
 
+use self::config::ReceiverConfig;
 use super::config::NotifyConfig;
+use super::template::Template;
 use super::{Notification, Notifier, Receipt, SendError, client};
+use crate::incident::TransitionKind;
 
-/// Somebody who takes messages.
+/// Somebody who takes messages, by name in the settings.
 #[derive(Debug)]
-pub enum Receiver {
-    /// Slack, Mattermost or Rocket.Chat.
-    Slack(Slack),
-    /// GitHub issues.
+pub struct Receiver {
+    way: Way,
+    send_resolved: bool,
+}
+
+/// How somebody takes messages.
+#[derive(Debug)]
+enum Way {
+    Slack(Box<Slack>),
     Github(Box<Github>),
-    /// Shows what would be sent, and sends nothing.
+    Email(Box<email::Email>),
+    Teams(Box<teams::Teams>),
+    Pagerduty(Box<pagerduty::Pagerduty>),
+    Opsgenie(Box<opsgenie::Opsgenie>),
+    Discord(Box<discord::Discord>),
+    Telegram(Box<telegram::Telegram>),
+    Sms(Box<sms::Sms>),
+    Webhook(Box<webhook::Webhook>),
+    Alertmanager(Box<alertmanager::Alertmanager>),
+    Grafana(Box<grafana::Grafana>),
+    Loki(Box<loki::LokiPush>),
+    File(Box<file::File>),
+    Stdout(file::Stdout),
     Print(Print),
 }
 
@@ -40,11 +77,26 @@ pub struct Rate {
 impl Rate {
     /// As fast as it goes.
     pub const UNLIMITED: Self = Self { min_interval: Duration::ZERO, opened_per_hour: None };
-    /// Slack: one message a second for a webhook (docs.slack.dev, "Rate limits").
-    pub const SLACK: Self = Self { min_interval: Duration::from_secs(1), opened_per_hour: None };
     /// GitHub: a second between requests that write, and people have measured about 150 issues an hour (cli/cli#4801);
     /// far fewer are already more than anybody reads.
     pub const GITHUB: Self = Self { min_interval: Duration::from_secs(1), opened_per_hour: Some(30) };
+
+    /// At most one send in so many milliseconds.
+    #[must_use]
+    pub const fn every_ms(milliseconds: u64) -> Self {
+        Self { min_interval: Duration::from_millis(milliseconds), opened_per_hour: None }
+    }
+}
+
+/// What every receiver is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Key path of its settings, such as `notify.receivers[2].webhook`, for messages about them.
+    pub place: String,
+    /// The one HTTP client.
+    pub http: reqwest::Client,
+    /// The user's own words.
+    pub template: Template,
 }
 
 /// Why receivers could not be made.
@@ -58,20 +110,80 @@ pub enum BuildError {
     Settings(String),
 }
 
-/// The receivers that the settings name, each with its name and limits: `slack`, `github`.
+/// The receivers that the settings name, each with its name and limits: `slack`, `github`, and those of
+/// `notify.receivers`.
 ///
 /// # Errors
 /// When a setting cannot be used. Whether a receiver would accept us is not asked here.
 pub fn build(config: &NotifyConfig) -> Result<Vec<(String, Receiver, Rate)>, BuildError> {
     let http = client::client().map_err(BuildError::Client)?;
     let mut receivers = Vec::new();
-    if let Some(slack) = Slack::new(&config.slack, http.clone()) {
-        receivers.push(("slack".to_owned(), Receiver::Slack(slack), Rate::SLACK));
-    }
-    if let Some(github) = Github::new(&config.github, http).map_err(BuildError::Settings)? {
-        receivers.push(("github".to_owned(), Receiver::Github(Box::new(github)), Rate::GITHUB));
+    for (place, entry) in config.entries() {
+        let (way, rate) = way(&entry, &place, &http).map_err(BuildError::Settings)?;
+        let ReceiverConfig { name, send_resolved, .. } = entry;
+        receivers.push((name, Receiver { way, send_resolved }, rate));
     }
     Ok(receivers)
+}
+
+/// The way of an entry, whose key path is `place`.
+fn way(entry: &ReceiverConfig, place: &str, http: &reqwest::Client) -> Result<(Way, Rate), String> {
+    let kind = entry.kinds().first().map_or("", |(kind, _)| *kind);
+    let setup = Setup { place: format!("{place}.{kind}"), http: http.clone(), template: entry.template() };
+    if let Some(config) = &entry.slack {
+        return Ok((Way::Slack(Box::new(Slack::new(config, setup))), slack::RATE));
+    }
+    if let Some(config) = &entry.github {
+        let made = Github::new(config, setup.http)?.ok_or_else(|| format!("{}.repo is missing", setup.place))?;
+        return Ok((Way::Github(Box::new(made)), Rate::GITHUB));
+    }
+    if let Some(config) = &entry.email {
+        return Ok((Way::Email(Box::new(email::Email::new(config, setup)?)), email::RATE));
+    }
+    if let Some(config) = &entry.teams {
+        return Ok((Way::Teams(Box::new(teams::Teams::new(config, setup))), teams::RATE));
+    }
+    if let Some(config) = &entry.pagerduty {
+        return Ok((Way::Pagerduty(Box::new(pagerduty::Pagerduty::new(config, setup))), pagerduty::RATE));
+    }
+    if let Some(config) = &entry.opsgenie {
+        return Ok((Way::Opsgenie(Box::new(opsgenie::Opsgenie::new(config, setup))), opsgenie::RATE));
+    }
+    if let Some(config) = &entry.jira_service_management {
+        return Ok((Way::Opsgenie(Box::new(opsgenie::Opsgenie::of_jira(config, setup))), opsgenie::RATE));
+    }
+    further_way(entry, setup)
+}
+
+fn further_way(entry: &ReceiverConfig, setup: Setup) -> Result<(Way, Rate), String> {
+    if let Some(config) = &entry.discord {
+        return Ok((Way::Discord(Box::new(discord::Discord::new(config, setup))), discord::RATE));
+    }
+    if let Some(config) = &entry.telegram {
+        return Ok((Way::Telegram(Box::new(telegram::Telegram::new(config, setup))), telegram::RATE));
+    }
+    if let Some(config) = &entry.sms {
+        return Ok((Way::Sms(Box::new(sms::Sms::new(config, setup))), sms::RATE));
+    }
+    if let Some(config) = &entry.webhook {
+        return Ok((Way::Webhook(Box::new(webhook::Webhook::new(config, setup))), webhook::RATE));
+    }
+    if let Some(config) = &entry.alertmanager {
+        return Ok((Way::Alertmanager(Box::new(alertmanager::Alertmanager::new(config, setup))), alertmanager::RATE));
+    }
+    if let Some(config) = &entry.grafana {
+        return Ok((Way::Grafana(Box::new(grafana::Grafana::new(config, setup))), grafana::RATE));
+    }
+    if let Some(config) = &entry.loki {
+        return Ok((Way::Loki(Box::new(loki::LokiPush::new(config, setup))), loki::RATE));
+    }
+    if let Some(config) = &entry.file {
+        return Ok((Way::File(Box::new(file::File::new(config, setup.template))), Rate::UNLIMITED));
+    }
+    if let Some(config) = &entry.stdout {
+        return Ok((Way::Stdout(file::Stdout::new(config, setup.template)), Rate::UNLIMITED));
+    }
+    Err(format!("{} names no kind of receiver; known: {}", setup.place.trim_end_matches('.'), config::KINDS))
 }
 
 /// The same receivers, but each only shows what it would send (`--dry-run`). With none set, one shows chat messages.
@@ -79,26 +191,50 @@ pub fn build(config: &NotifyConfig) -> Result<Vec<(String, Receiver, Rate)>, Bui
 /// # Errors
 /// When a setting cannot be used.
 pub fn dry(config: &NotifyConfig, show: &Show) -> Result<Vec<(String, Receiver, Rate)>, BuildError> {
-    let print = |form| Receiver::Print(Print::new(form, Arc::clone(show)));
+    let print = |form, send_resolved| Receiver { way: Way::Print(Print::new(form, Arc::clone(show))), send_resolved };
     let mut receivers: Vec<_> = build(config)?
         .into_iter()
-        .map(|(name, receiver, _)| match receiver {
-            Receiver::Github(_) => (name, print(Form::Issue), Rate::UNLIMITED),
-            Receiver::Slack(_) | Receiver::Print(_) => (name, print(Form::Message), Rate::UNLIMITED),
+        .map(|(name, receiver, _)| {
+            let form = if matches!(receiver.way, Way::Github(_)) { Form::Issue } else { Form::Message };
+            (name, print(form, receiver.send_resolved), Rate::UNLIMITED)
         })
         .collect();
     if receivers.is_empty() {
-        receivers.push(("print".to_owned(), print(Form::Message), Rate::UNLIMITED));
+        receivers.push(("print".to_owned(), print(Form::Message, true), Rate::UNLIMITED));
     }
     Ok(receivers)
 }
 
+impl Receiver {
+    /// Whether it only shows what would be sent.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        matches!(self.way, Way::Print(_))
+    }
+}
+
 impl Notifier for Receiver {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
-        match self {
-            Self::Slack(slack) => slack.send(notification, earlier).await,
-            Self::Github(github) => github.send(notification, earlier).await,
-            Self::Print(print) => print.send(notification, earlier).await,
+        if !self.send_resolved && notification.transition.kind == TransitionKind::Resolved {
+            return Ok(earlier.cloned().unwrap_or_default());
+        }
+        match &self.way {
+            Way::Slack(way) => way.send(notification, earlier).await,
+            Way::Github(way) => way.send(notification, earlier).await,
+            Way::Email(way) => way.send(notification, earlier).await,
+            Way::Teams(way) => way.send(notification, earlier).await,
+            Way::Pagerduty(way) => way.send(notification, earlier).await,
+            Way::Opsgenie(way) => way.send(notification, earlier).await,
+            Way::Discord(way) => way.send(notification, earlier).await,
+            Way::Telegram(way) => way.send(notification, earlier).await,
+            Way::Sms(way) => way.send(notification, earlier).await,
+            Way::Webhook(way) => way.send(notification, earlier).await,
+            Way::Alertmanager(way) => way.send(notification, earlier).await,
+            Way::Grafana(way) => way.send(notification, earlier).await,
+            Way::Loki(way) => way.send(notification, earlier).await,
+            Way::File(way) => way.send(notification, earlier).await,
+            Way::Stdout(way) => way.send(notification, earlier).await,
+            Way::Print(way) => way.send(notification, earlier).await,
         }
     }
 }
@@ -144,7 +280,7 @@ mod tests {
         let show: Show = Arc::new(|_| {});
         let names = |config: &NotifyConfig| -> Vec<String> {
             let built = dry(config, &show).unwrap();
-            assert!(built.iter().all(|(_, receiver, _)| matches!(receiver, Receiver::Print(_))));
+            assert!(built.iter().all(|(_, receiver, _)| receiver.is_dry()));
             built.into_iter().map(|(name, _, _)| name).collect()
         };
         assert_eq!(names(&config()), ["slack", "github"]);

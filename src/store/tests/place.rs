@@ -17,7 +17,10 @@ fn a_url_that_cannot_be_used_is_told_without_repeating_it() {
         @"store.url cannot be used: it cannot be taken apart; it must be like postgres://user:password@host:5432/database"
     );
     let place = at("postgresql://u:hunter2@h.example/d?sslmode=require").unwrap();
-    assert_eq!((place.to_string(), format!("{place:?}").contains("hunter2")), ("postgres://h.example:5432/d".to_owned(), false));
+    assert_eq!(
+        (place.to_string(), format!("{place:?}").contains("hunter2")),
+        ("postgres://h.example:5432/d".to_owned(), false)
+    );
 }
 
 #[tokio::test]

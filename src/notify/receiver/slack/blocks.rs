@@ -1,12 +1,13 @@
-//! The layout of a message for Slack: Block Kit, and the plain text that Mattermost and Rocket.Chat show instead.
+//! A message for Slack: Block Kit, and the plain text that Mattermost and Rocket.Chat show instead.
 //!
-//! What comes in: a [`Notification`]. What goes out: the JSON of an incoming webhook, within Slack's limits. Every text
-//! that is not ours goes through [`escape`].
+//! What comes in: a [`Message`]. What goes out: JSON within Slack's limits. Every text that is not ours goes through
+//! [`escape`], by way of [`Layout`].
 
 use serde_json::{Value, json};
 
-use crate::incident::TransitionKind;
+use crate::notify::layout::{Layout, Markup, fit, within};
 use crate::notify::render::{Message, message};
+use crate::notify::template::Template;
 use crate::notify::{Notification, escape};
 
 /// Slack: plain text of a header block, docs.slack.dev/reference/block-kit/blocks/header-block.
@@ -18,153 +19,75 @@ const BLOCKS: usize = 50;
 /// Slack advises at most this much `text`, docs.slack.dev/reference/methods/chat.postMessage; Mattermost takes four times as much.
 const TEXT: usize = 4_000;
 
-/// Ours: more reasons than this are noise at night.
-const REASONS: usize = 3;
-/// Ours: log lines in a message.
-const SAMPLES: usize = 3;
-/// Ours: characters of a log line; three of them, escaped to five times their length, fit a section.
-const LINE: usize = 180;
-/// Ours: characters of any other value.
-const VALUE: usize = 240;
-/// Ours: what is wrong with sigyn itself takes more words.
-const DETAIL: usize = 500;
+/// In blocks: bold labels, named links.
+const MRKDWN: Markup = Markup {
+    inline: escape::mrkdwn,
+    code: escape::mrkdwn_code,
+    block: |lines| format!("```\n{lines}\n```"),
+    label: |label| format!("*{label}*"),
+    link: |label, url| format!("<{}|{label}>", url.replace('&', "&amp;")),
+};
+
+/// In `text`, which the others show with markup of their own.
+const SHARED: Markup =
+    Markup { label: |label| format!("{label}:"), link: |label, url| format!("{label}: {url}"), ..MRKDWN };
 
 /// The body of a request to an incoming webhook. Mattermost and Rocket.Chat ignore `blocks` and show `text`.
 #[must_use]
 pub fn render_slack(notification: &Notification) -> Value {
-    let said = message(notification);
-    json!({ "text": text(&said), "blocks": blocks(&said), "unfurl_links": false, "unfurl_media": false })
+    body(&message(notification), &Template::default(), false)
 }
 
 /// The same message as text alone, for a server that refuses blocks.
 #[must_use]
 pub fn render_text(notification: &Notification) -> Value {
-    json!({ "text": text(&message(notification)) })
+    text(&message(notification), &Template::default(), false)
 }
 
-fn blocks(said: &Message) -> Vec<Value> {
+/// A message with blocks; with everything in it when it is `whole`.
+pub(super) fn body(said: &Message, template: &Template, whole: bool) -> Value {
+    let layout = laid_out(said, MRKDWN, template, whole);
+    let mut body = text(said, template, whole);
+    body["blocks"] = blocks(&layout).into();
+    body["unfurl_links"] = false.into();
+    body["unfurl_media"] = false.into();
+    body
+}
+
+/// A message of text alone.
+pub(super) fn text(said: &Message, template: &Template, whole: bool) -> Value {
+    json!({ "text": laid_out(said, SHARED, template, whole).text(HEADER, TEXT) })
+}
+
+fn laid_out<'a>(said: &'a Message, markup: Markup, template: &Template, whole: bool) -> Layout<'a> {
+    let layout = Layout::new(said, markup, template);
+    if whole { layout.whole() } else { layout }
+}
+
+fn blocks(layout: &Layout<'_>) -> Vec<Value> {
     let mut blocks = vec![json!({
         "type": "header",
-        "text": { "type": "plain_text", "text": within(&head(said), HEADER), "emoji": false }
+        "text": { "type": "plain_text", "text": layout.head(HEADER), "emoji": false }
     })];
-    for rows in [rows(said), details(said)] {
-        let rows: Vec<String> = rows.into_iter().map(|(label, value)| format!("*{label}* {value}")).collect();
-        blocks.extend((!rows.is_empty()).then(|| section(&rows.join("\n"))));
+    if let Some(own) = layout.own_text() {
+        blocks.push(section(own));
+    } else {
+        for rows in [layout.rows(), layout.details()] {
+            let rows: Vec<String> = rows.into_iter().map(|(label, value)| format!("*{label}* {value}")).collect();
+            blocks.extend((!rows.is_empty()).then(|| section(&fit(&rows, "\n", SECTION))));
+        }
+        if let Some((heading, lines)) = layout.members() {
+            let lines: Vec<String> = [format!("*{heading}*")].into_iter().chain(lines).collect();
+            blocks.push(section(&fit(&lines, "\n", SECTION)));
+        }
+        let samples = layout.samples();
+        blocks.extend((!samples.is_empty()).then(|| section(&(MRKDWN.block)(&samples.join("\n")))));
     }
-    blocks.extend(samples(said).map(|lines| section(&lines)));
-    let links = links(said, |label, url| format!("<{}|{label}>", url.replace('&', "&amp;")));
+    let links = layout.links();
     blocks.extend((!links.is_empty()).then(|| section(&fit(&links, " · ", SECTION))));
-    blocks.push(json!({ "type": "context", "elements": [mrkdwn(&foot(said))] }));
+    blocks.push(json!({ "type": "context", "elements": [mrkdwn(&layout.foot())] }));
     blocks.truncate(BLOCKS);
     blocks
-}
-
-fn text(said: &Message) -> String {
-    let mut lines = vec![head(said)];
-    lines.extend(rows(said).into_iter().chain(details(said)).map(|(label, value)| format!("{label}: {value}")));
-    lines.extend(samples(said));
-    lines.extend(links(said, |label, url| format!("{label}: {url}")));
-    lines.push(foot(said));
-    fit(&lines, "\n", TEXT)
-}
-
-/// Whole parts only, so that no code block stays open and no link is cut.
-fn fit(parts: &[String], between: &str, max: usize) -> String {
-    let mut out = String::new();
-    for part in parts {
-        let between = if out.is_empty() { "" } else { between };
-        if out.chars().count() + between.chars().count() + part.chars().count() <= max {
-            out.push_str(between);
-            out.push_str(part);
-        }
-    }
-    out
-}
-
-fn head(said: &Message) -> String {
-    let head = |max| format!("{} {} {}", said.sign(), said.state(), escape::mrkdwn(&said.title, max));
-    // Escaped, a character can become five: cut the title rather than the escapes.
-    let fits = |head: &String| head.chars().count() <= HEADER;
-    [120, 60, 24].map(head).into_iter().find(fits).unwrap_or_else(|| said.state().to_owned())
-}
-
-/// What is said, as pairs of a label of ours and an escaped value.
-fn rows(said: &Message) -> Vec<(&'static str, String)> {
-    let value = |text: &str| escape::mrkdwn(text, VALUE);
-    let mut rows = Vec::new();
-    let with_bars = |mut text: String| {
-        text.extend(said.bars.as_deref().map(|bars| format!(" · {bars}")));
-        text
-    };
-    // What is wrong with sigyn itself is no measurement, so nothing is the worst of it.
-    let worst = if said.detail.is_some() { "Why" } else { "Worst" };
-    let size = said.size.as_deref().map(|size| format!(" · {size}")).unwrap_or_default();
-    if said.kind == TransitionKind::Resolved {
-        rows.push(("When", format!("{}{size}", said.when)));
-        rows.extend(said.ended.clone().map(|ended| ("End", ended)));
-        rows.extend(said.reason().map(|reason| (worst, escape::mrkdwn(&reason, DETAIL))));
-        return rows;
-    }
-    rows.push(("When", with_bars(format!("{}{size}", said.when))));
-    if !said.kind.is_full() {
-        rows.extend(said.reason().map(|reason| (worst, escape::mrkdwn(&reason, DETAIL))));
-        return rows;
-    }
-    let labels = said.labels.as_deref().map(|labels| format!(" · {}", value(labels))).unwrap_or_default();
-    // Half a query finds something else; without one, the labels say where.
-    let query = said.query.as_ref().map(|query| query.logql.as_str()).filter(|query| query.chars().count() <= VALUE);
-    rows.push(("Where", format!("{}{labels}", value(query.unwrap_or(&said.place)))));
-    // A message of more lines than a phone shows is not read: what odd lines have in common counts more than the last reason.
-    let reasons = REASONS - usize::from(!said.common.is_empty());
-    for (index, reason) in said.told().into_iter().take(reasons).enumerate() {
-        rows.push((
-            if index == 0 { "Why" } else { "and" },
-            format!("{} ({} of the score)", escape::mrkdwn(&reason.all_words(), DETAIL), reason.share),
-        ));
-    }
-    rows.extend(said.detail.as_deref().map(|detail| ("Why", escape::mrkdwn(detail, DETAIL))));
-    rows
-}
-
-/// What else speaks for it, in the first message only.
-fn details(said: &Message) -> Vec<(&'static str, String)> {
-    if !said.kind.is_full() {
-        return Vec::new();
-    }
-    let mut rows = Vec::new();
-    if !said.common.is_empty() {
-        rows.push(("In common", escape::mrkdwn(&said.common.join(" · "), DETAIL)));
-    }
-    let sure: Vec<String> = said.sure().into_iter().chain(said.gates.iter().cloned()).collect();
-    if !sure.is_empty() {
-        rows.push(("How sure", sure.join(" · ")));
-    }
-    rows
-}
-
-/// Log lines in a code block, in the first message only.
-fn samples(said: &Message) -> Option<String> {
-    if !said.kind.is_full() || said.samples.is_empty() {
-        return None;
-    }
-    let line = |line: &crate::notify::render::Line| format!("{} {}", line.time, escape::mrkdwn_code(&line.text, LINE));
-    let lines: Vec<String> = said.samples.iter().take(SAMPLES).map(line).collect();
-    Some(format!("```\n{}\n```", lines.join("\n")))
-}
-
-fn links(said: &Message, link: impl Fn(&str, &str) -> String) -> Vec<String> {
-    let urls = [
-        ("Incident", said.links.incident.as_deref()),
-        ("Logs in Grafana", said.links.explore.as_deref()),
-        ("Runbook", said.runbook.as_deref()),
-    ];
-    let urls = urls.into_iter().filter_map(|(label, url)| Some(link(label, &escape::url(url?)?)));
-    let owner = said.owner.as_deref().map(|owner| format!("Owner: {}", escape::mrkdwn(owner, 80)));
-    urls.chain(owner).collect()
-}
-
-fn foot(said: &Message) -> String {
-    format!("sigyn · watch {} · incident {}", escape::mrkdwn(&said.watch, 80), escape::mrkdwn(&said.id, 40))
 }
 
 fn section(text: &str) -> Value {
@@ -173,17 +96,14 @@ fn section(text: &str) -> Value {
 
 /// `verbatim`: Slack makes no links and mentions of its own out of the text.
 fn mrkdwn(text: &str) -> Value {
+    // The limits of the layout leave room, so this cuts nothing unless one of them is changed without thought.
     json!({ "type": "mrkdwn", "text": within(text, SECTION), "verbatim": true })
-}
-
-/// The limits above leave room, so this cuts nothing unless one of them is changed without thought.
-fn within(text: &str, max: usize) -> String {
-    if text.chars().count() <= max { text.to_owned() } else { text.chars().take(max - 1).chain(['…']).collect() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::TransitionKind;
     use crate::incident::lifecycle::WITHDRAWN;
     use crate::notify::fixture;
     use proptest::prelude::*;

@@ -1,0 +1,189 @@
+//! A file or standard output: one JSON object a line, or the message as text.
+//!
+//! What comes in: notifications. What goes out: appended lines; in a file each is on disk before it counts as delivered.
+//! A retry after a crash writes the line again, with the same key. The file may be rotated away at any time: it is opened
+//! anew for each line. A line that a crash has torn is left as it is, and the next one starts on a new line.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::fs::OpenOptions;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::config::Facts;
+use super::record::Record;
+use crate::notify::layout::{Layout, Markup};
+use crate::notify::render::message;
+use crate::notify::template::Template;
+use crate::notify::{Notification, Notifier, Receipt, SendError};
+
+/// Ours: characters of a message as text.
+const TEXT: usize = 20_000;
+
+/// What is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// The message as people read it, and an empty line.
+    Text,
+}
+
+/// `file:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileConfig {
+    /// The file; made when it is not there.
+    pub path: PathBuf,
+    /// What is written.
+    pub format: Format,
+}
+
+/// `stdout:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StdoutConfig {
+    /// What is written.
+    pub format: Format,
+}
+
+impl FileConfig {
+    /// What must be known of the settings.
+    #[must_use]
+    pub fn facts(&self) -> Facts<'_> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Facts { templates: self.format == Format::Text, ..Facts::default() }
+            .wrong_if(self.path.as_os_str().is_empty(), "path", "must name a file")
+            .wrong_if(self.path.is_dir(), "path", "is a folder, not a file")
+            .wrong_if(!folder.is_dir(), "path", "its folder is not there; make it, or name another file")
+    }
+}
+
+/// A file.
+#[derive(Debug)]
+pub struct File {
+    config: FileConfig,
+    template: Template,
+}
+
+impl File {
+    /// Appends by these settings.
+    #[must_use]
+    pub fn new(config: &FileConfig, template: Template) -> Self {
+        Self { config: config.clone(), template }
+    }
+
+    async fn append(&self, text: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.config.path).await?;
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        if file.seek(io::SeekFrom::End(0)).await? > 0 {
+            file.seek(io::SeekFrom::End(-1)).await?;
+            if file.read_u8().await? != b'\n' {
+                bytes.push(b'\n');
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
+        file.write_all(&bytes).await?;
+        file.flush().await?;
+        file.sync_data().await
+    }
+}
+
+impl Notifier for File {
+    async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
+        let path = self.config.path.display();
+        self.append(&render(notification, self.config.format, &self.template)).await.map_err(|error| {
+            SendError::Retry {
+                reason: "io",
+                message: format!("appending to {path}: {error}; sigyn's user must be able to write there"),
+                after: None,
+            }
+        })?;
+        Ok(earlier.cloned().unwrap_or_default())
+    }
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub struct Stdout {
+    format: Format,
+    template: Template,
+}
+
+impl Stdout {
+    /// Prints by these settings.
+    #[must_use]
+    pub fn new(config: &StdoutConfig, template: Template) -> Self {
+        Self { format: config.format, template }
+    }
+}
+
+impl Notifier for Stdout {
+    async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
+        let text = render(notification, self.format, &self.template);
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| SendError::Retry {
+            reason: "io",
+            message: format!("writing to standard output: {error}"),
+            after: None,
+        })?;
+        Ok(earlier.cloned().unwrap_or_default())
+    }
+}
+
+/// What is written, with its line break.
+#[must_use]
+pub fn render(notification: &Notification, format: Format, template: &Template) -> String {
+    let said = message(notification);
+    match format {
+        Format::Json => Record::of(notification, &said).line() + "\n",
+        Format::Text => Layout::new(&said, Markup::PLAIN, template).text(250, TEXT) + "\n\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::fixture;
+    use crate::notify::receiver::stub::send;
+
+    #[tokio::test]
+    async fn a_torn_line_harms_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = FileConfig { path: folder.path().join("out.jsonl"), format: Format::Json };
+        let file = File::new(&config, Template::default());
+        std::fs::write(&config.path, "{\"torn\":").unwrap();
+        for transition in [fixture::opened(), fixture::resolved()] {
+            send(&file, &fixture::notification(transition, "f"), None).await.unwrap();
+        }
+        let text = std::fs::read_to_string(&config.path).unwrap();
+        let keys: Vec<serde_json::Value> = text
+            .lines()
+            .skip(1)
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].clone())
+            .collect();
+        assert_eq!(keys, ["00c0ffee00c0ffee/1/f", "00c0ffee00c0ffee/3/f"]);
+        let nowhere = File::new(&FileConfig { path: folder.path().join("no/out"), ..config }, Template::default());
+        let error = send(&nowhere, &fixture::notification(fixture::opened(), "f"), None).await.unwrap_err();
+        assert!(matches!(error, SendError::Retry { reason: "io", .. }), "{error:?}");
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        let notification = fixture::notification(fixture::resolved(), "f");
+        insta::assert_snapshot!(render(&notification, Format::Text, &Template::default()), @r#"
+        🟢 RESOLVED cart: more errors than usual
+        When: 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows
+        End: quiet for 5 minutes
+        Worst: errors 48, expected 0 to 3
+        Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
+        Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
+        Runbook: https://wiki.example.com/cart?a=1&b=2
+        Owner: team-shop
+        sigyn · watch shop · incident 00c0ffee00c0ffee
+        "#);
+    }
+}
