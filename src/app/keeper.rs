@@ -199,7 +199,13 @@ impl Keeper {
         let core = &self.starter.core;
         // The engine may still know it from the last time, when it got further than the store.
         core.engine.forget(&name).await;
-        restore(core, &name, &watches::mark(&self.starter.settings, watch)).await?;
+        let mark = watches::mark(&self.starter.settings, watch);
+        if let Some(state) = core.store.watch_state(&name).await?
+            && mark.strip(state.source_state.as_deref()).is_none()
+        {
+            core.withdraw(&name, &state, super::OTHER_QUERY).await;
+        }
+        restore(core, &self.starter.settings, watch).await?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.starter.reader(watch, stop.clone()).await?);
         Ok(Running { stop, task })

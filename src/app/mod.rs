@@ -35,7 +35,8 @@ use self::teller::Teller;
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::config::Settings;
-use crate::engine::{Engine, Options as EngineOptions, Restore};
+use crate::detect::model::Model;
+use crate::engine::{Engine, Options as EngineOptions, Restore, Snapshot};
 use crate::incident::Incident;
 use crate::incident::lifecycle::WITHDRAWN;
 use crate::notify::outbox::{Outbox, Policy, Receiver};
@@ -51,6 +52,9 @@ pub const TENANT: &str = "default";
 
 /// Late lines are looked for in windows of this age at most (see [`crate::engine`]).
 const REMEMBER: Nanos = 70 * MINUTE;
+
+/// Why what is open of a watch is closed when it looks at something else now.
+const OTHER_QUERY: &str = "the watch has another query or org_id now";
 
 /// Rows past their retention are deleted this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -225,8 +229,7 @@ impl App {
         let watches = keeper::free(&self.core, watches).await?;
         metrics::gauge!("sigyn_watches_held").set(watches.len() as f64);
         for watch in watches {
-            let name = watch.name.as_str().into();
-            restore(&self.core, &name, &watches::mark(&options.settings, &watch)).await?;
+            restore(&self.core, &options.settings, &watch).await?;
             let reader = starter.reader(&watch, self.stop.clone()).await?;
             self.readers.spawn(reader);
         }
@@ -305,9 +308,7 @@ async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill
         let Some(state) = core.store.watch_state(&name).await? else { continue };
         let reason = match watches.iter().find(|watch| watch.name == name) {
             None => "the watch was taken out of the settings",
-            Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => {
-                "the watch has another query or org_id now"
-            }
+            Some(watch) if watches::mark(settings, watch).strip(state.source_state.as_deref()).is_none() => OTHER_QUERY,
             Some(_) => continue,
         };
         // What another process works on is set there.
@@ -332,19 +333,51 @@ async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill
 }
 
 /// Puts a watch of the engine back to where its last commit left it.
-async fn restore(core: &Core, watch: &Arc<str>, mark: &Mark) -> Result<()> {
-    let Some(state) = stored(&core.store, watch, mark).await? else { return Ok(()) };
+async fn restore(core: &Core, settings: &Settings, watch: &WatchConfig) -> Result<()> {
+    let (mark, watch) = (watches::mark(settings, watch), &Arc::from(watch.name.as_str()));
+    let Some(state) = stored(&core.store, watch, &mark).await? else { return Ok(()) };
     let snapshots = core.store.snapshots(watch).await?;
     let recent = state.done_until.saturating_sub(REMEMBER);
-    let oldest = snapshots.iter().map(|snapshot| snapshot.until).fold(recent, Nanos::min);
-    let windows = core.store.windows_all_since(watch, oldest).await?;
+    let windows = core.store.windows_all_since(watch, oldest(settings, &snapshots, recent)).await?;
     let stored =
         Restore { done_until: state.done_until, carry: state.carry, patterns: state.patterns, snapshots, windows };
     core.engine.restore(watch, stored).await;
     Ok(())
 }
 
+/// Windows are needed that end after this: those after each snapshot, and all that are stored when a snapshot cannot be used
+/// (another version made it, or other settings): then its model is made anew of them.
+fn oldest(settings: &Settings, snapshots: &[Snapshot], recent: Nanos) -> Nanos {
+    let usable = |one: &Snapshot| Model::restore(&settings.detect, one.group, &one.model).is_some();
+    let from = |one: &Snapshot| if usable(one) { one.until } else { Nanos::MIN };
+    snapshots.iter().map(from).fold(recent, Nanos::min)
+}
+
 fn receiver((name, notifier, rate): (String, Outlet, Rate)) -> Receiver<Outlet> {
     let creations = rate.opened_per_hour.map(|count| Quota { count, per: Duration::from_secs(3600) });
     Receiver { name, notifier, limits: Limits { sends: Quota { count: 1, per: rate.min_interval }, creations } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Fingerprint;
+
+    #[test]
+    fn a_model_of_another_version_is_made_anew_of_all_windows() {
+        let settings = Settings::default();
+        let group = Fingerprint(7);
+        let model = Model::new(&settings.detect, group).snapshot();
+        let snapshot = |model: &str, until| Snapshot { group, until, model: model.to_owned() };
+        let old = model.replacen("\"version\":1", "\"version\":0", 1);
+        assert_ne!(old, model);
+        for (snapshots, expected) in [
+            (vec![], 100),
+            (vec![snapshot(&model, 200)], 100),
+            (vec![snapshot(&model, 50)], 50),
+            (vec![snapshot(&model, 50), snapshot(&old, 60)], Nanos::MIN),
+        ] {
+            assert_eq!(oldest(&settings, &snapshots, 100), expected);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! What comes in: arguments. What goes out: text or JSON on standard output, everything else on standard error, and an
 //! [`Exit`]. What never happens here: a decision about a log line.
 
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod eval;
@@ -16,6 +17,7 @@ pub mod routes;
 pub mod run;
 pub mod scan;
 pub mod silence;
+pub mod store;
 pub mod templates;
 pub mod text;
 
@@ -67,6 +69,12 @@ enum Command {
     Routes(routes::Args),
     /// Try the receivers of messages.
     Notify(notify::Args),
+    /// Write the whole state into a file, also while sigyn runs.
+    Backup(backup::Args),
+    /// Fill an empty place with what a backup holds.
+    Restore(backup::Args),
+    /// Look after the store.
+    Store(store::Args),
 }
 
 /// What every command takes.
@@ -131,6 +139,9 @@ impl Cli {
             Command::Silence(args) => silence::run(args, common).await,
             Command::Routes(args) => routes::run(args, common).await,
             Command::Notify(args) => notify::run(args, common).await,
+            Command::Backup(args) => backup::backup(args, common).await,
+            Command::Restore(args) => backup::bring_back(args, common).await,
+            Command::Store(args) => store::run(args, common).await,
         }
     }
 }

@@ -114,6 +114,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A backup could not be written or used.
+    #[error("{file}: {reason}")]
+    Backup {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// More than one incident begins like this.
     #[error("more than one incident begins with `{prefix}`; give more of its id")]
     Ambiguous {

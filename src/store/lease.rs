@@ -83,8 +83,9 @@ impl Store {
     /// # Errors
     /// When the store could not be written.
     pub async fn renew_leases(&self, holder: &str, ttl: Duration) -> Result<Vec<Fence>, StoreError> {
-        let mut writer = self.writer(DOING).await?;
-        let rows = writer.all(Statement::of(RENEW).bind(holder).bind(nanos(ttl))).await;
+        // Not behind a large step that is being written: it may take longer than the lease.
+        let mut link = if self.is_shared() { self.reader(DOING).await? } else { self.writer(DOING).await? };
+        let rows = link.all(Statement::of(RENEW).bind(holder).bind(nanos(ttl))).await;
         let fence = |row: &Row| Ok(Fence { name: row.get("name")?, token: row.get("token")? });
         rows.and_then(|rows| rows.iter().map(fence).collect()).map_err(|error| self.failed(DOING, error))
     }

@@ -6,13 +6,14 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection};
 
 use super::TENANT;
 
-/// A statement over the network that takes longer has failed: the other side may be gone without a word.
+/// An answer, or its next row, that takes longer over the network has failed: the other side may be gone without a word.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// A connection.
@@ -43,8 +44,15 @@ pub(super) enum Value {
 /// SQL with the values of its places.
 #[derive(Clone, Debug)]
 pub(super) struct Statement {
-    sql: Sql,
+    sql: Words,
     values: Vec<Value>,
+}
+
+#[derive(Clone, Debug)]
+enum Words {
+    Fixed(Sql),
+    /// Made of our own names of tables and columns, never of data.
+    Made(String),
 }
 
 /// The words of a statement; where the databases differ, one for each.
@@ -62,8 +70,11 @@ pub(super) enum Row {
 }
 
 macro_rules! filled {
-    ($sql:expr, $values:expr) => {{
-        let mut query = sqlx::query($sql);
+    ($sql:expr, $kind:ident, $values:expr) => {{
+        let mut query = match $sql {
+            Words::Fixed(sql) => sqlx::query(sql.$kind),
+            Words::Made(sql) => sqlx::query(AssertSqlSafe(sql)),
+        };
         for value in $values {
             query = match value {
                 Value::Int(value) => query.bind(value),
@@ -90,7 +101,12 @@ impl Statement {
 
     /// A statement without values.
     pub(super) fn plain(sql: impl Into<Sql>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
+        Self { sql: Words::Fixed(sql.into()), values: Vec::new() }
+    }
+
+    /// A statement that is made of names of tables and columns. The same for both databases.
+    pub(super) fn made(sql: String) -> Self {
+        Self { sql: Words::Made(sql), values: Vec::new() }
     }
 
     /// Gives the next place its value.
@@ -117,7 +133,11 @@ impl Link {
     /// Begins to write all or nothing.
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         // IMMEDIATE: a writer that begins as a reader could fail half-way with "busy".
-        let begin = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
+        self.begin_as(Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" }).await
+    }
+
+    /// Begins a transaction in these words.
+    pub(super) async fn begin_as(&mut self, begin: Sql) -> Result<(), sqlx::Error> {
         self.begun = true;
         self.run(Statement::plain(begin)).await.map(|_| ())
     }
@@ -140,9 +160,9 @@ impl Link {
     /// Carries a statement out; returns how many rows it changed.
     pub(super) async fn run(&mut self, Statement { sql, values }: Statement) -> Result<u64, sqlx::Error> {
         let result = match &mut self.wire {
-            Wire::Sqlite(wire) => filled!(sql.sqlite, values).execute(wire).await.map(|done| done.rows_affected()),
+            Wire::Sqlite(wire) => filled!(sql, sqlite, values).execute(wire).await.map(|done| done.rows_affected()),
             Wire::Postgres(wire) => {
-                let done = filled!(sql.postgres, values.into_iter().map(Value::storable)).execute(wire);
+                let done = filled!(sql, postgres, values.into_iter().map(Value::storable)).execute(wire);
                 in_time(done).await.map(|done| done.rows_affected())
             }
         };
@@ -150,18 +170,45 @@ impl Link {
     }
 
     /// All rows of an answer.
-    pub(super) async fn all(&mut self, Statement { sql, values }: Statement) -> Result<Vec<Row>, sqlx::Error> {
-        let result = match &mut self.wire {
+    pub(super) async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        let mut rows = Vec::new();
+        let push = |row| {
+            rows.push(row);
+            Ok::<_, sqlx::Error>(())
+        };
+        self.each(statement, push).await?;
+        Ok(rows)
+    }
+
+    /// Hands on the rows of an answer one by one, however many there are. Of a server, each has to come in time.
+    pub(super) async fn each<E: From<sqlx::Error>>(
+        &mut self,
+        Statement { sql, values }: Statement,
+        mut take: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = match &mut self.wire {
             Wire::Sqlite(wire) => {
-                let rows = filled!(sql.sqlite, values).fetch_all(wire).await;
-                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                let mut rows = filled!(sql, sqlite, values).fetch(wire);
+                loop {
+                    match rows.try_next().await {
+                        Ok(Some(row)) => take(Row::Sqlite(row))?,
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
+                    }
+                }
             }
             Wire::Postgres(wire) => {
-                let rows = filled!(sql.postgres, values.into_iter().map(Value::storable)).fetch_all(wire);
-                in_time(rows).await.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                let mut rows = filled!(sql, postgres, values.into_iter().map(Value::storable)).fetch(wire);
+                loop {
+                    match in_time(rows.try_next()).await {
+                        Ok(Some(row)) => take(Row::Postgres(row))?,
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
+                    }
+                }
             }
         };
-        self.judged(result)
+        self.judged(failed).map_err(E::from)
     }
 
     /// The first row of an answer.

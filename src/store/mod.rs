@@ -3,6 +3,8 @@
 //! What comes in: [`Commit`]s, one for each step of the engine, all or nothing. What goes out: what a restart needs, what
 //! is due to be sent, and lists for people.
 
+mod backup;
+mod check;
 mod commit;
 pub mod config;
 mod delivery;
@@ -15,6 +17,7 @@ mod open;
 mod place;
 mod prune;
 mod resume;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +28,8 @@ use crate::incident::{Incident, State, Transition, TransitionKind};
 use crate::notify::{Notification, Receipt};
 use crate::time::Nanos;
 
+pub use backup::{Copied, restore};
+pub use check::{Health, MOST};
 pub use error::StoreError;
 pub use open::Store;
 pub use place::{Place, is_url};

@@ -73,14 +73,8 @@ impl Store {
         Self::open_with(place.into(), None).await
     }
 
-    /// A store as an older sigyn would have left it.
-    #[cfg(test)]
-    pub(super) async fn open_as_of(place: Place, version: i64) -> Result<Self, StoreError> {
-        Self::open_with(place, Some(version)).await
-    }
-
-    /// Brings the shape up to that of a version; `None`: the newest.
-    async fn open_with(place: Place, target: Option<i64>) -> Result<Self, StoreError> {
+    /// Brings the shape up to that of a version, as an older sigyn would have left it; `None`: the newest.
+    pub(super) async fn open_with(place: Place, target: Option<i64>) -> Result<Self, StoreError> {
         let lock = match &place {
             Place::Folder(dir) => {
                 std::fs::create_dir_all(dir).map_err(|error| io_failed("make the folder", dir, &error))?;

@@ -240,3 +240,22 @@ async fn another_tenant_is_another_past() {
     assert!(lines > 1500, "{lines} lines, {said}");
     assert!(said.contains("it learns anew"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_comes_back_elsewhere() {
+    let loki = shop().loki();
+    let place = shop().place(&loki);
+    let done = place.run(&["backup", "copy.gz"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.ends_with(" are in copy.gz\n"), "{}", done.stdout);
+    assert_eq!(place.run(&["backup", "copy.gz"]).code, Some(1), "it is there already");
+    let done = place.run(&["restore", "copy.gz", "--data-dir", "new"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(place.run(&["restore", "copy.gz", "--data-dir", "new"]).code, Some(1), "it is in use");
+    let done = place.run(&["store", "check", "--data-dir", "new", "--output", "json"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let found: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((found["type"].as_str(), found["faults"].as_array().map(Vec::len)), (Some("store"), Some(0)));
+    let done = place.run(&["store", "check", "--data-dir", "new"]);
+    assert!(done.stdout.contains("everything can be read"), "{}", done.stdout);
+}

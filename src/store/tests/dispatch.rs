@@ -207,7 +207,7 @@ async fn open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do(gr
 
 async fn a_store_of_an_older_sigyn_keeps_its_messages_and_their_order(ground: Ground) {
     // As the version before the third migration left it.
-    let store = Store::open_as_of(ground.place(), 2).await.unwrap();
+    let store = Store::open_with(ground.place(), Some(2)).await.unwrap();
     let stored = transition(1, TransitionKind::Opened, firing("00aa"));
     let (document, sent) = (serde_json::to_string(&stored.incident).unwrap(), serde_json::to_string(&stored).unwrap());
     for (id, state) in [("00aa", "firing"), ("00bb", "resolved")] {

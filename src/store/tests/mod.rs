@@ -1,11 +1,14 @@
 //! The store as its callers see it, on real files and on a real PostgreSQL.
 
+mod backup;
 mod dispatch;
 mod file;
 mod lease;
 mod life;
 mod list;
 mod outbox;
+mod place;
+mod scale;
 pub(crate) mod server;
 mod shape;
 mod step;
