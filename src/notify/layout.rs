@@ -220,7 +220,9 @@ impl<'a> Layout<'a> {
     pub fn foot(&self) -> String {
         let held = self.said.held_back.as_deref().map(|held| format!(" · {held}")).unwrap_or_default();
         let (watch, id) = (self.inline(&self.said.watch, 80), self.inline(&self.said.id, 40));
-        format!("sigyn · watch {watch} · incident {id}{held}")
+        let open = self.full && self.said.kind != TransitionKind::Resolved;
+        let how = if open { " (sigyn incident ack, snooze or resolve)" } else { "" };
+        format!("sigyn · watch {watch} · incident {id}{how}{held}")
     }
 
     /// Everything between head and foot but the links, part by part.
@@ -352,7 +354,7 @@ mod tests {
         - and 13 more
         Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
-        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        sigyn · watch sigyn · incident 00c0ffee00c0ffee (sigyn incident ack, snooze or resolve)
         "#);
     }
 
@@ -371,6 +373,6 @@ mod tests {
     fn the_foot_stays_when_room_is_short() {
         let said = message(&fixture::notification(fixture::opened(), "x"));
         let text = Layout::new(&said, Markup::PLAIN, &Template::default()).text(60, 160);
-        assert!(text.chars().count() <= 160 && text.ends_with("incident 00c0ffee00c0ffee"), "{text}");
+        assert!(text.chars().count() <= 160 && text.ends_with("incident ack, snooze or resolve)"), "{text}");
     }
 }
