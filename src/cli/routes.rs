@@ -187,9 +187,18 @@ struct Heard<'a> {
     muted: Option<Muted<'a>>,
     silence: Option<&'a Silence>,
     too_low: bool,
+    /// Messages of the day that interrupted somebody.
+    spent: u32,
 }
 
-fn heard<'a>(router: &'a Router, silences: &'a Silences, labels: &Labels, bad: Severity, at: Nanos) -> Vec<Heard<'a>> {
+/// What may hold an incident back, besides the routes.
+struct Held<'a> {
+    silences: &'a Silences,
+    /// The dispatcher's, as it is stored.
+    state: &'a [(String, String)],
+}
+
+fn heard<'a>(router: &'a Router, held: &Held<'a>, labels: &Labels, bad: Severity, at: Nanos) -> Vec<Heard<'a>> {
     let silence = held.silences.held(labels, at);
     let routes = router.matching(labels).into_iter();
     routes
@@ -218,7 +227,9 @@ impl<'a> Heard<'a> {
         let mut why = Vec::new();
         why.extend(self.muted.map(|muted| muted.to_string()));
         why.extend(self.silence.map(|silence| format!("silence {} ({})", silence.id, silence.comment)));
-        why.extend(self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))));
+        why.extend(
+            self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))),
+        );
         let limit = self.route.interruptions_per_day;
         why.extend((self.spent >= limit).then(|| format!("{} of {limit} messages of the day are spent", self.spent)));
         why.extend(self.route.receivers.is_empty().then(|| "no receiver is set up".to_owned()));
@@ -338,7 +349,9 @@ mod tests {
     fn check(labels: &str, bad: Severity, silences: &Silences) -> String {
         let spent = |path: &str, count: u32| {
             let midnight = read_time("2026-11-21T00:00:00+01:00").unwrap();
-            let book = format!(r#"{{"day": {midnight}, "interruptions": {count}, "digest": {{"from": 0, "rows": [], "more": 0}}, "digest_at": null, "opened": [], "storm": null}}"#);
+            let book = format!(
+                r#"{{"day": {midnight}, "interruptions": {count}, "digest": {{"from": 0, "rows": [], "more": 0}}, "digest_at": null, "opened": [], "storm": null}}"#
+            );
             (format!("book/{path}"), book)
         };
         let state = [spent("root", 7), spent("root/team=\"shop\"", 5)];
@@ -370,7 +383,24 @@ mod tests {
 
     #[test]
     fn who_would_hear_is_told() {
-        insta::assert_snapshot!(check("team=shop,env=dev", Severity::Warning, &Silences::new()), @"");
+        insta::assert_snapshot!(check("team=shop,env=dev", Severity::Warning, &Silences::new()), @r#"
+        labels     {env="dev", severity="warning", team="shop"}
+        at         2026-11-21T21:00:00Z
+
+        route      root/team="shop"
+        receivers  slack, github
+        told       no: 5 of 5 messages of the day are spent
+        group      root/team="shop":{}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from info on, at most 5 a day, the rest in the digest; digest every day at 08:00, Europe/Berlin
+
+        route      root/team=~"shop|search", env="dev"
+        receivers  slack
+        told       no: not active now, less severe than critical, so in the digest
+        group      root/team=~"shop|search", env="dev":{env="dev", severity="warning", team="shop"}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from critical on; digest every monday at 08:00, Europe/Berlin; only in office
+        "#);
         let mut silences = Silences::new();
         let mut silence = Silence::new(matcher::parse("team=search").unwrap());
         silence.comment = "deploy".to_owned();

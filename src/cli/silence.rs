@@ -13,6 +13,7 @@ use super::incident::sheet;
 use super::text::{self, Look};
 use super::{Common, Exit, Format, Output, show};
 use crate::app::clock::Clock;
+use crate::app::place;
 use crate::config::Settings;
 use crate::engine::CommandKind;
 use crate::labels::{Labels, Matcher, Matchers, matcher};
@@ -142,7 +143,7 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
 
 async fn add(args: &Add, common: &Common, now: Nanos) -> anyhow::Result<Exit> {
     let silence = made(args, now)?;
-    let (store, mut known) = open(&args.output, common).await?;
+    let (store, mut known) = open(&args.output, common, false).await?;
     known.set(silence.clone())?;
     append(&store, &silence, now).await?;
     store.close().await?;
@@ -191,7 +192,7 @@ fn matchers(texts: &[String]) -> anyhow::Result<Matchers> {
 }
 
 async fn list(args: &List, common: &Common, now: Nanos) -> anyhow::Result<Exit> {
-    let (store, known) = open(&args.output, common).await?;
+    let (store, known) = open(&args.output, common, true).await?;
     store.close().await?;
     let wanted = matchers(&args.matchers)?;
     let mut found: Vec<&Silence> = known.iter().filter(|silence| args.asks_for(silence, &wanted, now)).collect();
@@ -218,7 +219,7 @@ impl List {
 }
 
 async fn expire(args: &Expire, common: &Common, now: Nanos) -> anyhow::Result<Exit> {
-    let (store, mut known) = open(&args.output, common).await?;
+    let (store, mut known) = open(&args.output, common, false).await?;
     let mut ids = Vec::new();
     for id in &args.ids {
         let silence = known.find(id)?;
@@ -242,7 +243,7 @@ async fn import(args: &Import, common: &Common, now: Nanos) -> anyhow::Result<Ex
     } else {
         file::load(&args.file)?
     };
-    let (store, mut known) = open(&args.output, common).await?;
+    let (store, mut known) = open(&args.output, common, false).await?;
     let (mut new, mut changed, mut same) = (Vec::new(), 0, 0);
     for silence in silences {
         // Imported, it is no longer the file's.
@@ -266,7 +267,7 @@ async fn import(args: &Import, common: &Common, now: Nanos) -> anyhow::Result<Ex
 }
 
 async fn export(args: &Export, common: &Common, now: Nanos) -> anyhow::Result<Exit> {
-    let (store, known) = open(&args.output, common).await?;
+    let (store, known) = open(&args.output, common, true).await?;
     store.close().await?;
     let wanted = |silence: &&Silence| args.expired || silence.state(now) != SilenceState::Expired;
     let own = known.iter().filter(|silence| silence.file.is_none()).filter(wanted);
@@ -279,10 +280,12 @@ async fn append(store: &Store, silence: &Silence, now: Nanos) -> anyhow::Result<
     Ok(())
 }
 
-async fn open(output: &Output, common: &Common) -> anyhow::Result<(Store, Silences)> {
+/// The store, beside a running daemon, and what is known. Looking alone also works where nothing may be written.
+async fn open(output: &Output, common: &Common, look: bool) -> anyhow::Result<(Store, Silences)> {
     let mut loaded = common.loader().load()?;
     output.apply(&mut loaded.settings);
-    let store = Store::open_beside(&loaded.settings.store.data_dir).await?;
+    let place = place(&loaded.settings, false)?;
+    let store = if look { Store::open_read_only(place).await? } else { Store::open_beside(place).await? };
     let known = known(&loaded.settings, Some(&store)).await?;
     Ok((store, known))
 }
@@ -314,7 +317,7 @@ pub(super) async fn known(settings: &Settings, store: Option<&Store>) -> anyhow:
 
 /// The store of the settings, when there is one.
 pub(super) async fn store(settings: &Settings) -> anyhow::Result<Option<Store>> {
-    match Store::open_read_only(&settings.store.data_dir).await {
+    match Store::open_read_only(place(settings, false)?).await {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Missing { .. }) => Ok(None),
         Err(error) => bail!(error),

@@ -4,7 +4,7 @@
 //! time, when they would have shown it by the rules before the change. It lasts for its length as time passes.
 
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
@@ -25,7 +25,8 @@ const USUAL: Span = Span::hours(1);
 #[serde(try_from = "String", into = "String")]
 pub struct Cron {
     text: String,
-    pattern: croner::Cron,
+    /// 6 kB, most of them one byte for each year.
+    pattern: Arc<croner::Cron>,
 }
 
 /// Windows of time that come again and again.
@@ -46,6 +47,15 @@ fn usual() -> Span {
     USUAL
 }
 
+/// What is wrong with the length of a window.
+pub(super) fn check(length: Span) -> Result<(), String> {
+    match length {
+        length if length.0.is_zero() => Err("`for` must be longer than 0".to_owned()),
+        length if length > MAX_FOR => Err(format!("`for` must be at most {MAX_FOR}")),
+        _ => Ok(()),
+    }
+}
+
 impl FromStr for Cron {
     type Err = String;
 
@@ -63,7 +73,7 @@ impl FromStr for Cron {
             // Before the colon stands which part of the parser it was.
             wrong(error.split_once(": ").map_or(error.as_str(), |(_, why)| why).trim_end_matches('.'))
         })?;
-        let cron = Self { text: text.trim().to_owned(), pattern };
+        let cron = Self { text: text.trim().to_owned(), pattern: Arc::new(pattern) };
         // 2000 to 2028 have all pairs of date and weekday.
         const SOME: Nanos = 951_782_400 * crate::time::SECOND;
         match cron.next(SOME) {
@@ -81,6 +91,29 @@ impl Cron {
         Nanos::try_from(found.timestamp().as_nanosecond()).ok()
     }
 
+    /// Whether `at` lies in a window of this length that begins by the clocks of the zone.
+    pub(super) fn opened(&self, length: Span, zone: &Zone, at: Nanos) -> bool {
+        let after = at.saturating_sub(length.nanos());
+        // A stretch of time in which clocks are not changed, the newest first. What is skipped at its end belongs to it.
+        let (mut inside, mut last) = (at, at);
+        loop {
+            let offset = zone.offset(inside);
+            let start = zone.changed(inside).unwrap_or(Nanos::MIN);
+            let shown = self.last(last.saturating_add(offset));
+            let began = shown.map_or(Nanos::MIN, |shown| shown.saturating_sub(offset));
+            if began > after && began >= start {
+                return true;
+            }
+            let before = start.saturating_sub(1);
+            let skipped = (offset - zone.offset(before)).max(0);
+            let end = start.saturating_add(skipped);
+            if end <= after || before == inside || start == Nanos::MIN {
+                return false;
+            }
+            (inside, last) = (before, at.min(end - 1));
+        }
+    }
+
     /// The first time of the pattern after `civil`.
     fn next(&self, civil: Nanos) -> Option<Nanos> {
         let from = Timestamp::from_nanosecond(i128::from(civil)).ok()?.to_zoned(TimeZone::UTC);
@@ -93,25 +126,7 @@ impl CronWindow {
     /// Whether `at` lies in one of them.
     #[must_use]
     pub fn contains(&self, at: Nanos) -> bool {
-        let after = at.saturating_sub(self.length.nanos());
-        // A stretch of time in which clocks are not changed, the newest first. What is skipped at its end belongs to it.
-        let (mut inside, mut last) = (at, at);
-        loop {
-            let offset = self.time_zone.offset(inside);
-            let start = self.time_zone.changed(inside).unwrap_or(Nanos::MIN);
-            let shown = self.cron.last(last.saturating_add(offset));
-            let began = shown.map_or(Nanos::MIN, |shown| shown.saturating_sub(offset));
-            if began > after && began >= start {
-                return true;
-            }
-            let before = start.saturating_sub(1);
-            let skipped = (offset - self.time_zone.offset(before)).max(0);
-            let end = start.saturating_add(skipped);
-            if end <= after || before == inside || start == Nanos::MIN {
-                return false;
-            }
-            (inside, last) = (before, at.min(end - 1));
-        }
+        self.cron.opened(self.length, &self.time_zone, at)
     }
 
     /// What is wrong with it, apart from the pattern.
@@ -119,11 +134,7 @@ impl CronWindow {
     /// # Errors
     /// What must be.
     pub fn check(&self) -> Result<(), String> {
-        match self.length {
-            length if length.0.is_zero() => Err("`for` must be longer than 0".to_owned()),
-            length if length > MAX_FOR => Err(format!("`for` must be at most {MAX_FOR}")),
-            _ => Ok(()),
-        }
+        check(self.length)
     }
 
     /// The start of the first window that begins after `at`, as clocks of the zone go; `None` when none is found. For

@@ -138,15 +138,8 @@ impl Part {
     #[must_use]
     pub fn contains(&self, at: Nanos) -> bool {
         let zone = self.location.clone().unwrap_or_default();
-        self.shows(zone.civil(at)) && self.window().is_none_or(|window| window.contains(at))
-    }
-
-    /// The window by its cron pattern.
-    #[must_use]
-    pub fn window(&self) -> Option<CronWindow> {
-        let time_zone = self.location.clone().unwrap_or_default();
-        let cron = self.cron.clone()?;
-        Some(CronWindow { cron, length: self.length.unwrap_or(Span::hours(1)), time_zone })
+        let length = self.length.unwrap_or_default();
+        self.shows(zone.civil(at)) && self.cron.as_ref().is_none_or(|cron| cron.opened(length, &zone, at))
     }
 
     /// What is wrong with it that its types cannot say: the key, and what must be.
@@ -160,7 +153,8 @@ impl Part {
         if self.cron.is_some() && self.length.is_none() {
             return Some(("cron", "needs `for`, which says how long the window lasts".to_owned()));
         }
-        self.window().and_then(|window| window.check().err()).map(|text| ("for", text))
+        let length = self.length.filter(|_| self.cron.is_some());
+        length.and_then(|length| cron::check(length).err()).map(|text| ("for", text))
     }
 
     fn shows(&self, civil: DateTime) -> bool {

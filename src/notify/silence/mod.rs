@@ -18,8 +18,9 @@ use crate::time::Nanos;
 
 /// Most silences that there may be.
 pub const MAX_SILENCES: usize = 10_000;
-/// Most of them with regular expressions that are more than words and `.*`: each keeps 14 kB and more.
-pub const MAX_REGEXES: usize = 1000;
+/// Most of them that keep more than a few hundred bytes: a schedule takes 6 kB, a regular expression that is more than words
+/// and `.*` takes 14 kB and more.
+pub const MAX_HEAVY: usize = 2000;
 /// The end of a silence that has none.
 pub const FOREVER: Nanos = Nanos::MAX;
 /// Longest comment, and longest name of who made it, in bytes.
@@ -91,10 +92,10 @@ pub enum SilenceError {
     /// There are too many.
     #[error("there are {MAX_SILENCES} silences, and no more are kept; expire some first")]
     Full,
-    /// There are too many regular expressions.
+    /// There are too many of those that need much memory.
     #[error(
-        "there are {MAX_REGEXES} silences with regular expressions that are more than words (a|b) and .*, and no more are \
-         kept; expire some, or write simpler ones"
+        "there are {MAX_HEAVY} silences with a schedule or with a regular expression that is more than words (a|b) and .*, and \
+         no more are kept; expire some, or write simpler ones"
     )]
     Heavy,
     /// There is none with this id.
@@ -197,7 +198,7 @@ impl Silence {
     }
 
     fn is_heavy(&self) -> bool {
-        self.matchers.iter().any(Matcher::is_heavy)
+        self.schedule.is_some() || self.matchers.iter().any(Matcher::is_heavy)
     }
 
     fn is_on(&self, at: Nanos) -> bool {
@@ -239,7 +240,7 @@ impl Silences {
         }
         let before = self.all.get(&silence.id).is_some_and(Silence::is_heavy);
         let heavy = self.heavy - usize::from(before) + usize::from(silence.is_heavy());
-        if heavy > MAX_REGEXES {
+        if heavy > MAX_HEAVY {
             return Err(SilenceError::Heavy);
         }
         self.heavy = heavy;
