@@ -406,7 +406,17 @@ mod tests {
         silence.comment = "deploy".to_owned();
         silence.ends_at = read_time("2026-11-21T22:00:00Z").unwrap() + HOUR;
         silences.set(silence).unwrap();
-        insta::assert_snapshot!(check("team=search", Severity::Critical, &silences), @"");
+        insta::assert_snapshot!(check("team=search", Severity::Critical, &silences), @r#"
+        labels     {severity="critical", team="search"}
+        at         2026-11-21T21:00:00Z
+
+        route      root
+        receivers  slack
+        told       no: silence caed29f96c3e5df4 (deploy)
+        group      root:{}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from info on; digest every day at 08:00, Europe/Berlin
+        "#);
     }
 
     #[test]
