@@ -231,7 +231,7 @@ impl<'a> Heard<'a> {
             self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))),
         );
         let limit = self.route.interruptions_per_day;
-        why.extend((self.spent >= limit).then(|| format!("{} of {limit} messages of the day are spent", self.spent)));
+        why.extend((self.spent >= limit).then(|| format!("{} of {limit} messages of the day are spent, so in the digest", self.spent)));
         why.extend(self.route.receivers.is_empty().then(|| "no receiver is set up".to_owned()));
         why
     }
@@ -389,7 +389,7 @@ mod tests {
 
         route      root/team="shop"
         receivers  slack, github
-        told       no: 5 of 5 messages of the day are spent
+        told       no: 5 of 5 messages of the day are spent, so in the digest
         group      root/team="shop":{}
         timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
         limits     from info on, at most 5 a day, the rest in the digest; digest every day at 08:00, Europe/Berlin
