@@ -231,7 +231,10 @@ impl<'a> Heard<'a> {
             self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))),
         );
         let limit = self.route.interruptions_per_day;
-        why.extend((self.spent >= limit).then(|| format!("{} of {limit} messages of the day are spent, so in the digest", self.spent)));
+        why.extend(
+            (self.spent >= limit)
+                .then(|| format!("{} of {limit} messages of the day are spent, so in the digest", self.spent)),
+        );
         why.extend(self.route.receivers.is_empty().then(|| "no receiver is set up".to_owned()));
         why
     }
