@@ -13,7 +13,6 @@ use crate::config::Settings;
 use crate::incident::Severity;
 use crate::labels::Labels;
 use crate::notify::config::NotifyConfig;
-use crate::notify::dispatch;
 use crate::notify::render;
 use crate::notify::route::{DigestConfig, Every, Muted, Route, Router, Rules, UNLIMITED, severity};
 use crate::notify::silence::{Silence, Silences, read_time};
@@ -155,12 +154,8 @@ async fn test(args: &Test, settings: &Settings) -> anyhow::Result<Exit> {
     let at = args.at.unwrap_or_else(|| Clock::real().now());
     let store = silence::store(settings).await?;
     let silences = silence::known(settings, store.as_ref()).await.context("cannot read the silences")?;
-    let state = match &store {
-        Some(store) => store.dispatch_state().await?,
-        None => Vec::new(),
-    };
     let router = router(&settings.notify)?;
-    let heard = heard(&router, &Held { silences: &silences, state: &state }, &labels, bad, at);
+    let heard = heard(&router, &silences, &labels, bad, at);
     let out = match args.output.output {
         Format::Json => heard.iter().map(line).collect::<String>(),
         Format::Text => said(&heard, &labels, at),
@@ -190,7 +185,7 @@ struct Heard<'a> {
 }
 
 fn heard<'a>(router: &'a Router, silences: &'a Silences, labels: &Labels, bad: Severity, at: Nanos) -> Vec<Heard<'a>> {
-    let silence = held.silences.held(labels, at);
+    let silence = silences.held(labels, at);
     let routes = router.matching(labels).into_iter();
     routes
         .map(|route| Heard {
@@ -199,18 +194,17 @@ fn heard<'a>(router: &'a Router, silences: &'a Silences, labels: &Labels, bad: S
             muted: route.muted(at),
             silence,
             too_low: !route.tells(bad),
-            spent: dispatch::interruptions(held.state, &route.path, route.day(at)),
         })
         .collect()
 }
 
 impl<'a> Heard<'a> {
     fn of(route: &'a Route) -> Self {
-        Self { route, group: None, muted: None, silence: None, too_low: false, spent: 0 }
+        Self { route, group: None, muted: None, silence: None, too_low: false }
     }
 
     fn tells(&self) -> bool {
-        self.why_not().is_empty()
+        self.muted.is_none() && self.silence.is_none() && !self.too_low && !self.route.receivers.is_empty()
     }
 
     /// Why nobody would hear; none: somebody would.
@@ -218,9 +212,7 @@ impl<'a> Heard<'a> {
         let mut why = Vec::new();
         why.extend(self.muted.map(|muted| muted.to_string()));
         why.extend(self.silence.map(|silence| format!("silence {} ({})", silence.id, silence.comment)));
-        why.extend(self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))));
-        let limit = self.route.interruptions_per_day;
-        why.extend((self.spent >= limit).then(|| format!("{} of {limit} messages of the day are spent", self.spent)));
+        why.extend(self.too_low.then(|| format!("less severe than {}", severity(self.route.min_severity))));
         why.extend(self.route.receivers.is_empty().then(|| "no receiver is set up".to_owned()));
         why
     }
@@ -336,18 +328,12 @@ mod tests {
     }
 
     fn check(labels: &str, bad: Severity, silences: &Silences) -> String {
-        let spent = |path: &str, count: u32| {
-            let midnight = read_time("2026-11-21T00:00:00+01:00").unwrap();
-            let book = format!(r#"{{"day": {midnight}, "interruptions": {count}, "digest": {{"from": 0, "rows": [], "more": 0}}, "digest_at": null, "opened": [], "storm": null}}"#);
-            (format!("book/{path}"), book)
-        };
-        let state = [spent("root", 7), spent("root/team=\"shop\"", 5)];
         let mut labels: Labels =
             matcher::parse(labels).unwrap().iter().map(|matcher| (matcher.name(), matcher.value())).collect();
         labels.insert("severity", severity(bad));
         let at = read_time("2026-11-21T22:00:00+01:00").unwrap();
         let router = router(&notify()).unwrap();
-        let heard = heard(&router, &Held { silences, state: &state }, &labels, bad, at);
+        let heard = heard(&router, silences, &labels, bad, at);
         said(&heard, &labels, at)
     }
 
@@ -370,13 +356,40 @@ mod tests {
 
     #[test]
     fn who_would_hear_is_told() {
-        insta::assert_snapshot!(check("team=shop,env=dev", Severity::Warning, &Silences::new()), @"");
+        insta::assert_snapshot!(check("team=shop,env=dev", Severity::Warning, &Silences::new()), @r#"
+        labels     {env="dev", severity="warning", team="shop"}
+        at         2026-11-21T21:00:00Z
+
+        route      root/team="shop"
+        receivers  slack, github
+        told       yes
+        group      root/team="shop":{}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from info on, at most 5 a day, the rest in the digest; digest every day at 08:00, Europe/Berlin
+
+        route      root/team=~"shop|search", env="dev"
+        receivers  slack
+        told       no: not active now, less severe than critical
+        group      root/team=~"shop|search", env="dev":{env="dev", severity="warning", team="shop"}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from critical on; digest every monday at 08:00, Europe/Berlin; only in office
+        "#);
         let mut silences = Silences::new();
         let mut silence = Silence::new(matcher::parse("team=search").unwrap());
         silence.comment = "deploy".to_owned();
         silence.ends_at = read_time("2026-11-21T22:00:00Z").unwrap() + HOUR;
         silences.set(silence).unwrap();
-        insta::assert_snapshot!(check("team=search", Severity::Critical, &silences), @"");
+        insta::assert_snapshot!(check("team=search", Severity::Critical, &silences), @r#"
+        labels     {severity="critical", team="search"}
+        at         2026-11-21T21:00:00Z
+
+        route      root
+        receivers  slack
+        told       no: silence caed29f96c3e5df4 (deploy)
+        group      root:{}
+        timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
+        limits     from info on; digest every day at 08:00, Europe/Berlin
+        "#);
     }
 
     #[test]
