@@ -164,7 +164,8 @@ fn novelty(bencher: Bencher<'_, '_>) {
     let mut n = 0u64;
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
         n += 1;
-        let unknown = novelty.unknown_words("cannot reserve stock: lock not available, giving up after some attempts");
+        let unknown =
+            novelty.unknown_words(0, "cannot reserve stock: lock not available, giving up after some attempts");
         let surprise = novelty.surprise((n % 20) as u32, Level::Error, unknown);
         (0..20).for_each(|group| novelty.close(group, false));
         surprise

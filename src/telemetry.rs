@@ -82,6 +82,7 @@ pub const METRICS: &[Metric] = &[
     counter("sigyn_commit_failures_total", "Steps that could not be stored at the first try."),
     counter("sigyn_deliveries_total", "Attempts to send a message; labels: receiver, outcome, reason."),
     gauge("sigyn_outbox_pending", Unit::Count, "Messages that wait to be sent."),
+    gauge("sigyn_watches_held", Unit::Count, "Watches that this process reads; of several on one server, its share."),
     gauge("sigyn_config_reload_success", Unit::Count, "1 when the last reading of the settings was good, else 0."),
     seconds("sigyn_config_reload_timestamp_seconds", "When settings were last taken over, Unix time."),
     gauge("sigyn_build_info", Unit::Count, "Always 1; labels: version."),

@@ -36,6 +36,12 @@ impl Board {
         inner.watches.push((name.to_owned(), progress));
     }
 
+    /// A watch is another process's now.
+    pub fn remove(&self, name: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.watches.retain(|(known, _)| known != name);
+    }
+
     /// How sigyn is now.
     #[must_use]
     pub fn health(&self) -> Health {

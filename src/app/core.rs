@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
+use super::lease::{DISPATCH, Leases, of_watch};
+use super::teller::Teller;
 use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
-use crate::incident::Transition;
-use crate::notify::config::NotifyConfig;
-use crate::notify::{self, Notification};
-use crate::store::{Commit, NewDelivery, Store, WatchState};
+use crate::incident::Incident;
+use crate::store::{Commit, Store, StoreError, WatchState};
 use crate::time::Nanos;
 
 /// Pause between attempts to commit.
@@ -26,6 +26,8 @@ enum Ask {
     Step(Box<Input>, oneshot::Sender<Step>),
     Restore(Arc<str>, Box<Restore>, oneshot::Sender<()>),
     Snapshots(Arc<str>, oneshot::Sender<Vec<Snapshot>>),
+    Forget(Arc<str>, oneshot::Sender<()>),
+    Internal(Vec<Incident>, oneshot::Sender<()>),
 }
 
 /// The way to the engine's thread.
@@ -52,6 +54,14 @@ impl EngineHandle {
                     Ask::Snapshots(watch, answer) => {
                         let _ = answer.send(engine.snapshots(&watch));
                     }
+                    Ask::Forget(watch, answer) => {
+                        engine.forget(&watch);
+                        let _ = answer.send(());
+                    }
+                    Ask::Internal(open, answer) => {
+                        engine.restore_internal(open);
+                        let _ = answer.send(());
+                    }
                 }
             }
         };
@@ -73,6 +83,16 @@ impl EngineHandle {
         let _ = self.ask(|answer| Ask::Restore(Arc::clone(watch), Box::new(stored), answer)).await;
     }
 
+    /// Lets the engine forget what it knows of a watch.
+    pub async fn forget(&self, watch: &Arc<str>) {
+        let _ = self.ask(|answer| Ask::Forget(Arc::clone(watch), answer)).await;
+    }
+
+    /// Replaces the open incidents about sigyn itself.
+    pub async fn restore_internal(&self, open: Vec<Incident>) {
+        let _ = self.ask(|answer| Ask::Internal(open, answer)).await;
+    }
+
     async fn snapshots(&self, watch: &Arc<str>) -> Vec<Snapshot> {
         self.ask(|answer| Ask::Snapshots(Arc::clone(watch), answer)).await.unwrap_or_default()
     }
@@ -85,10 +105,12 @@ pub struct Core {
     pub engine: EngineHandle,
     /// The store.
     pub store: Store,
-    /// Names of the receivers: each transition is written once for each.
+    /// What of the work is this process's.
+    pub leases: Leases,
+    /// Groups, holds back and tells.
+    pub teller: Arc<Teller>,
+    /// Names of the receivers.
     pub receivers: Arc<[String]>,
-    /// What links are made of.
-    pub notify: Arc<NotifyConfig>,
     /// Wakes the outbox.
     pub wake: Arc<Notify>,
     /// Wakes whoever carries out commands.
@@ -105,10 +127,13 @@ impl Core {
         self.engine.step(input).await
     }
 
-    /// Feeds an input and commits what follows, with the state of the source. `None` when the engine has stopped.
+    /// Feeds an input and commits what follows, with the state of the source. `None` when the engine has stopped, or the
+    /// work is another process's now.
     pub async fn feed(&self, input: Input, source_state: Option<String>) -> Option<Step> {
         let step = self.engine.step(input).await?;
-        self.commit(&step, source_state.as_deref()).await;
+        if !self.commit(&step, source_state.as_deref()).await {
+            return None;
+        }
         if let Some(observer) = &self.observer {
             observer(&step);
         }
@@ -150,6 +175,9 @@ impl Core {
 
     /// Carries out the commands that wait.
     pub async fn run_commands(&self) {
+        if self.leases.fence(DISPATCH).is_err() {
+            return;
+        }
         match self.store.pending_commands().await {
             Ok(commands) => {
                 for command in commands {
@@ -172,11 +200,17 @@ impl Core {
         }
     }
 
-    async fn commit(&self, step: &Step, source_state: Option<&str>) {
-        let deliveries = self.deliveries(&step.transitions);
-        let commit = Commit { step, source_state, deliveries: &deliveries, now: self.clock.now() };
+    /// False when the work is another process's now: then nothing is written.
+    async fn commit(&self, step: &Step, source_state: Option<&str>) -> bool {
+        let lease = step.watch.as_deref().map_or_else(|| DISPATCH.to_owned(), of_watch);
+        let Ok(fence) = self.leases.fence(&lease) else { return false };
+        let commit = Commit { step, source_state, deliveries: &[], now: self.clock.now(), fence: fence.as_ref() };
         let mut failed = false;
         while let Err(error) = self.store.commit(&commit).await {
+            if matches!(error, StoreError::Fenced { .. }) {
+                tracing::warn!(%error, "this process comes too late");
+                return false;
+            }
             failed = true;
             tracing::error!(%error, "cannot commit a step; trying again, nothing is read or told until it works");
             metrics::counter!("sigyn_commit_failures_total").increment(1);
@@ -186,25 +220,10 @@ impl Core {
             tracing::info!("commits work again");
         }
         count(step);
-        if !deliveries.is_empty() {
-            self.wake.notify_one();
+        if !step.transitions.is_empty() {
+            self.teller.bell.notify_one();
         }
-    }
-
-    fn deliveries(&self, transitions: &[Transition]) -> Vec<NewDelivery> {
-        let each = |transition: &Transition| {
-            let links = notify::links(&self.notify, &transition.incident);
-            let transition = transition.clone();
-            self.receivers.iter().map(move |receiver| NewDelivery {
-                receiver: receiver.clone(),
-                notification: Notification {
-                    key: format!("{}/{}/{receiver}", transition.incident.id, transition.number),
-                    transition: transition.clone(),
-                    links: links.clone(),
-                },
-            })
-        };
-        transitions.iter().flat_map(each).collect()
+        true
     }
 }
 
@@ -221,5 +240,6 @@ fn count(step: &Step) {
         metrics::counter!("sigyn_anomalies_total", &labels).increment(1);
     }
     metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
+    metrics::gauge!("sigyn_groups_without_templates", &labels).set(f64::from(step.learning.coarse));
     metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
 }

@@ -8,7 +8,11 @@ pub mod clock;
 pub mod core;
 pub mod daemon;
 pub mod demo;
+mod duty;
+mod keeper;
+pub mod lease;
 pub mod reader;
+pub mod teller;
 mod watches;
 
 use std::path::PathBuf;
@@ -23,21 +27,24 @@ use tokio_util::sync::CancellationToken;
 use self::board::Board;
 use self::clock::Clock;
 use self::core::{Core, EngineHandle, Observer};
-use self::reader::{Job, Mark, Reader, Report, Until};
+use self::duty::Duty;
+use self::keeper::{Keeper, Starter};
+use self::lease::{Leases, of_watch};
+use self::reader::{Mark, Report, Until};
+use self::teller::Teller;
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
-use crate::collect::loki::{Loki, Options as Poll, Start};
 use crate::config::Settings;
 use crate::engine::{Engine, Options as EngineOptions, Restore};
+use crate::incident::Incident;
 use crate::incident::lifecycle::WITHDRAWN;
-use crate::incident::{Incident, State};
 use crate::notify::outbox::{Outbox, Policy, Receiver};
 use crate::notify::pace::{Limits, Quota};
 use crate::notify::receiver::{Rate, Show};
 use crate::notify::{client as http_client, heartbeat};
 use crate::remediate::{self, Outlet};
-use crate::store::{Store, WatchState};
-use crate::time::{MINUTE, Nanos, floor};
+use crate::store::{Place, Store, StoreError, WatchState};
+use crate::time::{MINUTE, Nanos};
 
 /// sigyn's own account space, until there are several.
 pub const TENANT: &str = "default";
@@ -47,9 +54,6 @@ const REMEMBER: Nanos = 70 * MINUTE;
 
 /// Rows past their retention are deleted this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-
-/// Incidents read at the start; more than this are never open at once.
-const MAX_OPEN: u32 = 10_000;
 
 /// How a sigyn is to be put together.
 pub struct Options {
@@ -93,7 +97,7 @@ impl App {
     pub async fn start(options: Options, stop: CancellationToken) -> Result<Option<Self>> {
         let settings = Arc::clone(&options.settings);
         let data = data_dir(&settings, options.dry.is_some());
-        let store = Store::open(&data).await?;
+        let store = Store::open(place(&settings, options.dry.is_some())?).await?;
         let client = Client::new(&settings.loki)?;
         let Some(watches) = watches::choose(&settings, &client, &options, &stop).await? else {
             store.close().await?;
@@ -103,7 +107,9 @@ impl App {
             Some(show) => remediate::dry(&settings.notify, show)?,
             None => remediate::build(&settings.notify, &settings.remediate, &data)?,
         };
-        let core = build_core(&options, &watches, store, &outlets).await?;
+        let leases = Leases::new(&store);
+        leases.join().await?;
+        let core = build_core(&options, &watches, (store, leases), &outlets).await?;
         let mut app = Self {
             core,
             readers: JoinSet::new(),
@@ -112,9 +118,7 @@ impl App {
             stop_sending: CancellationToken::new(),
         };
         app.spawn_helpers(&options, outlets)?;
-        for watch in watches {
-            app.spawn_reader(&options, &client, watch).await?;
-        }
+        app.spawn_readers(&options, client, watches).await?;
         Ok(Some(app))
     }
 
@@ -144,6 +148,7 @@ impl App {
             }
         };
         self.core.run_commands().await;
+        self.core.teller.pass(true).await;
         tokio::time::timeout(limit, all_sent).await.is_ok()
     }
 
@@ -154,8 +159,10 @@ impl App {
     pub async fn drain(mut self) -> Result<()> {
         self.stop_reading().await;
         self.core.run_commands().await;
+        self.core.teller.pass(false).await;
         self.stop_sending.cancel();
         while self.helpers.join_next().await.is_some() {}
+        self.core.leases.give_all_back().await;
         self.core.store.close().await.context("cannot close the store")
     }
 
@@ -166,27 +173,21 @@ impl App {
             wake: Arc::clone(&self.core.wake),
             clock: Clock::real().reader(),
             policy: Policy::default(),
+            may: Duty::may_send(&self.core),
         };
-        self.helpers.spawn(outbox.run(self.stop_sending.clone()));
-
-        let (core, stop) = (self.core.clone(), self.stop_sending.clone());
-        self.helpers.spawn(async move {
-            loop {
-                core.run_commands().await;
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = core.commands.notified() => {}
-                    // Commands of other processes and of the outbox come without a call.
-                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
-                }
-            }
-        });
+        let duty = Duty { core: self.core.clone(), outbox };
+        self.helpers.spawn(duty.run(self.stop_sending.clone()));
+        self.helpers.spawn(self.core.leases.clone().beat(self.stop_sending.clone()));
 
         let (store, config, stop) = (self.core.store.clone(), options.settings.store.clone(), self.stop.clone());
-        let clock = options.clock.clone();
+        let (clock, leases) = (options.clock.clone(), self.core.leases.clone());
         self.helpers.spawn(async move {
             loop {
-                if let Err(error) = store.prune(clock.now(), &config).await {
+                let pruned = async {
+                    store.prune(clock.now(), &config).await?;
+                    leases.forget_old().await
+                };
+                if let Err(error) = pruned.await {
                     tracing::warn!(%error, "cannot delete what is past its retention");
                 }
                 tokio::select! {
@@ -205,50 +206,31 @@ impl App {
         Ok(())
     }
 
-    async fn spawn_reader(&mut self, options: &Options, client: &Client, watch: WatchConfig) -> Result<()> {
-        let name: Arc<str> = watch.name.as_str().into();
-        let mark = watches::mark(&options.settings, &watch);
-        let start = match stored(&self.core.store, &name, &mark).await? {
-            Some(state) => {
-                tracing::info!(watch = %name, from = %crate::time::rfc3339(state.done_until), "goes on where it was");
-                let position = floor(state.done_until, MINUTE);
-                Start::Resume { position, state: state.source_state }
-            }
-            None => Start::Fresh { learn: true, from: options.judge_from },
-        };
-        let delay = watch.eval_delay.unwrap_or(options.settings.collect.eval_delay).nanos();
-        let watch_asked = watch.clone();
-        let source = Loki::new(Poll {
-            client: client.clone(),
-            window: watches::window(&options.settings, &watch),
-            watch,
-            collect: options.settings.collect.clone(),
-            clock: options.clock.reader(),
+    /// All readers, or, of several processes, one that starts and stops those which are ours.
+    async fn spawn_readers(&mut self, options: &Options, client: Client, watches: Vec<WatchConfig>) -> Result<()> {
+        let starter = Starter {
+            core: self.core.clone(),
+            settings: Arc::clone(&options.settings),
+            client,
+            clock: options.clock.clone(),
             trust_date: options.trust_date,
-            start,
-        })
-        .map_err(anyhow::Error::msg)?;
-        let (asking, name_asked) = (client.clone(), Arc::clone(&name));
-        let (stop, now) = (self.stop.clone(), options.clock.now());
-        self.helpers.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = warn_when_nothing_matches(asking, watch_asked, now, name_asked) => {}
-            }
-        });
-        let job = Job { watch: Arc::clone(&name), mark, until: options.until, eval_delay: delay };
-        let (reader, progress) = Reader::new(job, source, self.core.clone());
-        options.board.add(&name, progress);
-        self.readers.spawn(reader.run(self.stop.clone()));
+            until: options.until,
+            judge_from: options.judge_from,
+            board: options.board.clone(),
+        };
+        if self.core.leases.is_shared() && options.until == Until::Stopped {
+            self.readers.spawn(Keeper::new(starter, watches).run(self.stop.clone()));
+            return Ok(());
+        }
+        let watches = keeper::free(&self.core, watches).await?;
+        metrics::gauge!("sigyn_watches_held").set(watches.len() as f64);
+        for watch in watches {
+            let name = watch.name.as_str().into();
+            restore(&self.core, &name, &watches::mark(&options.settings, &watch)).await?;
+            let reader = starter.reader(&watch, self.stop.clone()).await?;
+            self.readers.spawn(reader);
+        }
         Ok(())
-    }
-}
-
-/// A typo in a tenant or a selector looks like silence: says so once at the start. Failures are the reader's to tell.
-async fn warn_when_nothing_matches(client: Client, watch: WatchConfig, now: Nanos, name: Arc<str>) {
-    if let Ok(0) = client.matched(&watch, now).await {
-        tracing::warn!(watch = %name, query = watch.query, org_id = watch.org_id.as_deref().unwrap_or("(none)"),
-            "no stream of the last day matches: is the selector or the org_id mistyped?");
     }
 }
 
@@ -258,10 +240,16 @@ pub(crate) fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
     if dry { data.join("dry-run") } else { data }
 }
 
+/// Where the store is. A dry run never touches the server.
+pub(crate) fn place(settings: &Settings, dry: bool) -> Result<Place, StoreError> {
+    let folder = data_dir(settings, dry);
+    if dry { Ok(Place::from(&folder)) } else { Place::of(&settings.store, &folder) }
+}
+
 async fn build_core(
     options: &Options,
     watches: &[WatchConfig],
-    store: Store,
+    (store, leases): (Store, Leases),
     outlets: &[(String, Outlet, Rate)],
 ) -> Result<Core> {
     let settings = &options.settings;
@@ -275,25 +263,28 @@ async fn build_core(
     if options.explain {
         engine = engine.explaining();
     }
-    let mut ill = store.incidents(Some(State::Firing), MAX_OPEN, None).await?;
-    ill.retain(|incident| incident.watch == "sigyn");
+    let ill = store.open_internal().await?;
     engine.restore_internal(ill.clone());
     let (engine, run) = EngineHandle::new(engine);
     std::thread::Builder::new().name("engine".to_owned()).spawn(run).context("cannot start the engine's thread")?;
+    let wake = Arc::new(Notify::new());
+    let name = |(name, ..): &(String, Outlet, Rate)| name.clone();
+    let (people, always): (Vec<_>, Vec<_>) =
+        outlets.iter().partition(|(_, outlet, _)| matches!(outlet, Outlet::Receiver(_)));
+    let heard = (people.into_iter().map(name).collect(), always.into_iter().map(name).collect());
+    let teller = Teller::new((&store, &leases), &options.clock, settings, heard, Arc::clone(&wake))?;
     let core = Core {
         engine,
         store,
+        leases,
+        teller: Arc::new(teller),
         receivers: outlets.iter().map(|(name, ..)| name.clone()).collect(),
-        notify: Arc::new(settings.notify.clone()),
-        wake: Arc::new(Notify::new()),
+        wake,
         commands: Arc::new(Notify::new()),
         clock: options.clock.clone(),
         observer: options.observer.clone(),
     };
     withdraw(&core, settings, watches, &ill).await?;
-    for watch in watches {
-        restore(&core, &watch.name.as_str().into(), &watches::mark(settings, watch)).await?;
-    }
     Ok(core)
 }
 
@@ -319,7 +310,11 @@ async fn withdraw(core: &Core, settings: &Settings, watches: &[WatchConfig], ill
             }
             Some(_) => continue,
         };
-        core.withdraw(&name.as_str().into(), &state, reason).await;
+        // What another process works on is set there.
+        if core.leases.take(&of_watch(&name)).await? {
+            core.withdraw(&name.as_str().into(), &state, reason).await;
+            core.leases.give_back(&of_watch(&name)).await;
+        }
     }
     for incident in ill {
         let label = |name| incident.group.labels.get(name).unwrap_or_default();

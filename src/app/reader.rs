@@ -273,6 +273,10 @@ impl<S: Source> Reader<S> {
         let now = self.core.clock.now();
         let lag = if purpose == Purpose::Judge { now - range.end } else { 0 };
         let was = self.progress.borrow().learning;
+        if step.learning.coarse > was.coarse {
+            tracing::info!(watch = %self.watch, groups = step.learning.coarse,
+                "templates say nothing about some groups: levels, rates and lengths are judged there");
+        }
         if step.learning.ready > was.ready && step.learning.ready == step.learning.groups {
             tracing::info!(watch = %self.watch, groups = step.learning.groups, "ready: every known group is judged");
         }

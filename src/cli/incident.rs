@@ -1,12 +1,14 @@
-//! `sigyn incident list|show`: what the store knows of incidents.
+//! `sigyn incident list|show`: what the store knows of incidents. What people want with them is in [`super::order`].
 //!
 //! It only reads, also beside a running daemon.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::order::{self, SnoozeArgs, Wish};
 use super::text::{self, Look};
 use super::{Common, Exit, Format, Output, show};
+use crate::app::place;
 use crate::config::Settings;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::notify::config::NotifyConfig;
@@ -30,6 +32,14 @@ enum Command {
     List(List),
     /// All about one incident
     Show(Show),
+    /// Say that you look after incidents
+    Ack(order::Args),
+    /// Hear nothing of incidents until one of the ends that you name
+    Snooze(SnoozeArgs),
+    /// Say that incidents are over
+    Resolve(order::Args),
+    /// Take an acknowledgement or a snooze back
+    Release(order::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +77,10 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
     match &args.command {
         Command::List(args) => list(args, common).await,
         Command::Show(args) => one(args, common).await,
+        Command::Ack(args) => order::run(&Wish::Ack(args), common).await,
+        Command::Snooze(args) => order::run(&Wish::Snooze(args), common).await,
+        Command::Resolve(args) => order::run(&Wish::Resolve(args), common).await,
+        Command::Release(args) => order::run(&Wish::Release(args), common).await,
     }
 }
 
@@ -94,7 +108,7 @@ async fn one(args: &Show, common: &Common) -> anyhow::Result<Exit> {
     let Some(detail) = store.incident(&args.id).await? else {
         anyhow::bail!(
             "no incident in {} has an id that begins with `{}`; `sigyn incident list` shows the newest",
-            store.path().display(),
+            store.place(),
             text::clean(&args.id)
         );
     };
@@ -107,7 +121,7 @@ async fn one(args: &Show, common: &Common) -> anyhow::Result<Exit> {
 async fn open(output: &Output, common: &Common) -> anyhow::Result<(Store, Settings)> {
     let mut loaded = common.loader().load()?;
     output.apply(&mut loaded.settings);
-    let store = Store::open_read_only(&loaded.settings.store.data_dir).await?;
+    let store = Store::open_read_only(place(&loaded.settings, false)?).await?;
     Ok((store, loaded.settings))
 }
 
@@ -147,7 +161,7 @@ fn json(incident: &Incident, detail: Option<&IncidentDetail>) -> String {
         r#type: "incident",
         incident: &told,
         transitions: detail.map(|detail| {
-            let all = detail.transitions.iter();
+            let all = detail.notices.iter();
             all.map(|told| Told { number: told.number, kind: told.kind, at: told.at, title: &told.incident.title })
                 .collect()
         }),
@@ -195,12 +209,12 @@ fn table(incidents: &[Incident], look: Look) -> String {
 
 fn page(detail: &IncidentDetail, notify: &NotifyConfig, look: Look) -> String {
     let incident = &detail.incident;
-    // An incident that nobody has been told of yet has no transition.
+    // Of an incident that nobody has been told of yet there is no notice.
     let kind = match incident.state {
         State::Resolved => TransitionKind::Resolved,
         _ => TransitionKind::Opened,
     };
-    let (number, at) = detail.transitions.last().map_or((0, incident.last_seen), |last| (last.number, last.at));
+    let (number, at) = detail.notices.last().map_or((0, incident.last_seen), |last| (last.number, last.at));
     let notification = Notification {
         key: String::new(),
         transition: Transition { kind, number, at, incident: incident.clone() },
@@ -210,9 +224,9 @@ fn page(detail: &IncidentDetail, notify: &NotifyConfig, look: Look) -> String {
     if incident.state == State::Pending {
         out.push_str("\nNobody has been told yet: its lines are still being counted.\n");
     }
-    if !detail.transitions.is_empty() {
+    if !detail.notices.is_empty() {
         let mut table = sheet(look, &["when", "what", "told"]);
-        for transition in &detail.transitions {
+        for transition in &detail.notices {
             table.add_row([
                 rfc3339(transition.at - transition.at.rem_euclid(1_000_000_000)),
                 transition_word(transition.kind).to_owned(),
@@ -306,7 +320,8 @@ mod tests {
             delivery(&resolved, "github", DeliveryState::Dead, None, Some("404: the issue\x1b[2J is gone")),
         ];
         let incident = resolved.incident.clone();
-        IncidentDetail { incident, transitions: vec![opened, resolved], deliveries }
+        let notices = vec![opened, resolved];
+        IncidentDetail { incident, members: Vec::new(), transitions: notices.clone(), notices, deliveries }
     }
 
     #[test]
@@ -365,7 +380,13 @@ mod tests {
     fn nobody_was_told_of_a_pending_one() {
         let mut incident = fixture::opened().incident;
         incident.state = State::Pending;
-        let detail = IncidentDetail { incident, transitions: Vec::new(), deliveries: Vec::new() };
+        let detail = IncidentDetail {
+            incident,
+            members: Vec::new(),
+            transitions: Vec::new(),
+            notices: Vec::new(),
+            deliveries: Vec::new(),
+        };
         let text = page(&detail, &NotifyConfig::default(), Look::Plain);
         assert!(text.contains("Nobody has been told yet"), "{text}");
     }

@@ -9,10 +9,13 @@ pub mod eval;
 pub mod incident;
 pub mod notify;
 pub mod once;
+pub mod order;
 pub mod output;
 pub mod print_config;
+pub mod routes;
 pub mod run;
 pub mod scan;
+pub mod silence;
 pub mod templates;
 pub mod text;
 
@@ -56,8 +59,12 @@ enum Command {
     Demo(demo::Args),
     /// Print the settings in force, secrets masked.
     PrintConfig(print_config::Args),
-    /// Look at incidents.
+    /// Look at incidents, and say what you want with them.
     Incident(incident::Args),
+    /// Say what you do not want to hear of for a time.
+    Silence(silence::Args),
+    /// Show who would hear of an incident, when and how often.
+    Routes(routes::Args),
     /// Try the receivers of messages.
     Notify(notify::Args),
 }
@@ -121,6 +128,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args, common).await,
             Command::PrintConfig(args) => print_config::run(args, common).await,
             Command::Incident(args) => incident::run(args, common).await,
+            Command::Silence(args) => silence::run(args, common).await,
+            Command::Routes(args) => routes::run(args, common).await,
             Command::Notify(args) => notify::run(args, common).await,
         }
     }

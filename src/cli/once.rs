@@ -13,9 +13,9 @@ use crate::app::board::Board;
 use crate::app::clock::Clock;
 use crate::app::core::Observer;
 use crate::app::reader::{Report, Until};
-use crate::app::{App, Options, data_dir};
+use crate::app::{App, Options, place};
 use crate::config::Settings;
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::telemetry::start_log;
 use crate::time::{Nanos, Span, rfc3339};
 
@@ -105,9 +105,13 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
     let judged = lookback.0 / JUDGED_PART;
     settings.collect.learn_lookback = Span(lookback.0 - judged);
     let from = now.saturating_sub(Span(judged).nanos());
-    let folder = &data_dir(settings, args.dry_run);
+    let place = place(settings, args.dry_run)?;
+    let shown = match &place {
+        Place::Folder(folder) => folder.display().to_string(),
+        Place::Server(_) => place.to_string(),
+    };
     // Only asks whether there is state: opening it for good comes later.
-    let stored = match Store::open_read_only(folder).await {
+    let stored = match Store::open_read_only(place).await {
         Ok(store) => {
             let known = store.has_watches().await?;
             store.close().await?;
@@ -116,10 +120,10 @@ async fn first_line(args: &Args, settings: &mut Settings, now: Nanos, printer: &
         Err(_) => false,
     };
     let text = if stored {
-        format!("going on where the last run ended (state in {})", folder.display())
+        format!("going on where the last run ended (state in {shown})")
     } else {
         let start = rfc3339(from.saturating_sub(settings.collect.learn_lookback.nanos()));
-        format!("no state in {}: learning from {start} to {}, judging what is newer", folder.display(), rfc3339(from))
+        format!("no state in {shown}: learning from {start} to {}, judging what is newer", rfc3339(from))
     };
     printer.lock().unwrap_or_else(PoisonError::into_inner).note(text)?;
     Ok(from)

@@ -192,7 +192,13 @@ impl Scan {
         for remark in remarks(&counts) {
             printer.note(remark)?;
         }
-        let Learning { groups, ready } = self.learning;
+        let Learning { groups, ready, coarse } = self.learning;
+        if coarse > 0 {
+            printer.note(format!(
+                "templates say nothing about {coarse} of {groups} groups (all lines alike, or hardly one comes again): \
+                 levels, rates and lengths are judged there"
+            ))?;
+        }
         if groups > ready {
             printer.note(format!(
                 "not judged: {} of {groups} groups, for want of {} windows to learn from; a smaller --window makes more of them",

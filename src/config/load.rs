@@ -183,7 +183,10 @@ impl Load {
             if matches!(place, Place::Env(_)) && text.starts_with("expected a list") {
                 text.push_str("; in the environment a list is one value: JSON, or words with commas between them");
             }
-            self.mistakes.push(Mistake { place, key: path.to_string(), text });
+            // What was taken out of a list can fail again; then the list goes.
+            if !self.seen.contains(&path) {
+                self.mistakes.push(Mistake { place, key: path.to_string(), text });
+            }
             take_out(root, &path.0);
             // What was meant is not missing as well.
             self.seen.extend(meant(&path, &fault));
@@ -343,7 +346,7 @@ fn take_out(root: &mut Value, path: &[Step]) {
         (Step::Index(index), ValueKind::Array(items)) => items
             .get_mut(*index)
             .filter(|item| item.kind != ValueKind::Nil)
-            .map(|item| item.kind = ValueKind::Nil)
+            .map(|item| *item = Value::new(None, ValueKind::Nil))
             .is_some(),
         _ => false,
     };

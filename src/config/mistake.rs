@@ -58,6 +58,18 @@ impl Path {
         Self(self.0.iter().cloned().chain([Step::Index(index)]).collect())
     }
 
+    /// With a path such as `routes[0].receiver` behind it.
+    pub(super) fn below(&self, keys: &str) -> Self {
+        let mut path = self.clone();
+        for part in keys.split(['.', '[']).filter(|part| !part.is_empty()) {
+            path = match part.strip_suffix(']').and_then(|index| index.parse().ok()) {
+                Some(index) => path.index(index),
+                None => path.key(part),
+            };
+        }
+        path
+    }
+
     /// Whether one of the two lies below the other, or they are the same.
     pub(super) fn touches(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a == b)

@@ -170,6 +170,11 @@ impl<'o> Node<'o> {
         matches!(self.origins.of(&self.value), Some(Origin::Env(_)))
     }
 
+    /// What is left in a list where a mistake was: what comes after it keeps its number.
+    fn is_taken_out(&self) -> bool {
+        self.value.kind == ValueKind::Nil && self.value.origin().is_none()
+    }
+
     /// A scalar as it was written; `None` for lists, maps and nothing.
     fn text(&self) -> Option<String> {
         match (&self.value.kind, self.origins.of(&self.value)) {
@@ -312,6 +317,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.text() {
             Some(text) => visitor.visit_string(text),
+            None if self.is_taken_out() => visitor.visit_string(String::new()),
             None => self.mismatch(&visitor),
         }
     }

@@ -4,6 +4,7 @@
 //! opening a connection, or showing a secret.
 
 mod receivers;
+mod route;
 
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
@@ -18,6 +19,8 @@ use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
 use crate::notify::config::{GithubConfig, NotifyConfig};
 use crate::secret::{MASK, Secret};
+use crate::store::config::StoreConfig;
+use crate::store::is_url;
 use crate::time::Span;
 
 /// Longest tenant name that Loki takes.
@@ -47,6 +50,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     look.detect(&settings.detect);
     look.incident(&settings.incident);
     look.notify(&settings.notify);
+    look.routing(&settings.notify);
     look.receivers(&settings.notify);
     look.rest(settings);
     look.0
@@ -198,12 +202,12 @@ impl Look {
 
     fn incident(&mut self, incident: &IncidentConfig) {
         let at = |key| Path::of("incident").key(key);
-        self.positive(at("resolve_after"), incident.resolve_after);
+        self.positive(at("keep_firing_for"), incident.keep_firing_for);
         self.positive(at("news_interval"), incident.news_interval);
         self.positive(at("update_interval"), incident.update_interval);
-        if incident.expire_after <= incident.resolve_after {
-            let text = format!("must be longer than resolve_after ({})", incident.resolve_after);
-            self.say_with(at("expire_after"), &[at("resolve_after")], text);
+        if incident.expire_after <= incident.keep_firing_for {
+            let text = format!("must be longer than keep_firing_for ({})", incident.keep_firing_for);
+            self.say_with(at("expire_after"), &[at("keep_firing_for")], text);
         }
     }
 
@@ -254,8 +258,22 @@ impl Look {
         if settings.store.data_dir.as_os_str().is_empty() {
             self.say(store("data_dir"), "must name a folder");
         }
-        self.positive(store("window_retention"), settings.store.window_retention);
-        self.positive(store("incident_retention"), settings.store.incident_retention);
+        let StoreConfig { url, url_file, window_retention, incident_retention, .. } = &settings.store;
+        self.secret(&Path::of("store"), "url", url.as_ref(), url_file.as_ref());
+        if url.as_ref().is_some_and(|url| url.expose() != MASK && !is_url(url)) {
+            self.say(store("url"), "must be like postgres://user:password@host:5432/database");
+        }
+        let StoreConfig { model_retention, gap_retention, command_retention, silence_retention, .. } = &settings.store;
+        for (key, span) in [
+            ("window_retention", window_retention),
+            ("incident_retention", incident_retention),
+            ("model_retention", model_retention),
+            ("gap_retention", gap_retention),
+            ("command_retention", command_retention),
+            ("silence_retention", silence_retention),
+        ] {
+            self.positive(store(key), *span);
+        }
         if let Some(Err(error)) = settings.telemetry.log.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
             let text = format!("is no filter for the log ({error}); write it like `info` or `sigyn=debug,warn`");
             self.say(Path::of("telemetry.log"), text);

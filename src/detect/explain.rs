@@ -175,6 +175,10 @@ pub fn gate(one: &Gate) -> String {
         Check::Shape => "nothing has changed but how lines look".to_owned(),
         Check::Apart if one.passed => "not explained by its requests".to_owned(),
         Check::Apart => "its lines are parts of requests, which are judged by themselves".to_owned(),
+        Check::Templates if one.passed => "its lines have templates that come again".to_owned(),
+        Check::Templates => {
+            "nearly each of its lines has a template of its own: judged by levels, rates and lengths".to_owned()
+        }
         Check::Budget => format!("by chance once in {} looks ({} needed)", odds(one.reached), odds(one.needed)),
         // What is needed is the same as for the first look.
         Check::SecondLook if one.passed => format!("beside how the past scatters once in {}", odds(one.reached)),

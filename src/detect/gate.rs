@@ -35,6 +35,8 @@ pub enum Check {
     Shape,
     /// Its lines are no part of requests, which are judged by themselves.
     Apart,
+    /// The group's lines have templates that come again.
+    Templates,
     /// Surprise against what the budget of false alarms asks for, in nats.
     Budget,
     /// What is left of the surprise beside ordinary windows of the past, in nats.

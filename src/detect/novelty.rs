@@ -15,10 +15,13 @@ const ENOUGH: f32 = 30.0;
 /// Windows after which half is forgotten.
 const MOST: f32 = 20_000.0;
 /// Words that are known; when there are more, no word is new.
-const MAX_WORDS: usize = 20_000;
+const MAX_WORDS: usize = 60_000;
 /// Weight of the share of new words, and the share of an ordinary variant.
 const WORDS: f64 = 8.0;
 const VARIANT: f64 = 0.33;
+
+/// What a word that only other groups of the watch have written counts, beside one that nobody has.
+const ELSEWHERE: f64 = 0.6;
 
 /// What is new in the groups of a watch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,17 +38,23 @@ struct Rate {
 }
 
 impl Novelty {
-    /// The share of the words of a line that nobody has written before; they are known from now on.
-    pub fn unknown_words(&mut self, line: &str) -> f64 {
-        let (mut all, mut unknown) = (0u32, 0u32);
+    /// The share of the words of a line that nobody has written before; they are known from now on. Words that others write
+    /// and this group never did count in part ([`ELSEWHERE`]).
+    pub fn unknown_words(&mut self, group: u32, line: &str) -> f64 {
+        let (mut all, mut unknown, mut here) = (0u32, 0u32, 0u32);
         let words = line.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1);
         for word in words.filter(|word| !word.bytes().any(|byte| byte.is_ascii_digit())).take(64) {
             all += 1;
-            if self.words.len() < MAX_WORDS && self.words.insert(hash(word)) {
+            let hash = hash(word);
+            if self.words.len() < MAX_WORDS && self.words.insert(hash) {
                 unknown += 1;
             }
+            if self.words.len() < MAX_WORDS && self.words.insert(of(group, hash)) {
+                here += 1;
+            }
         }
-        f64::from(unknown) / f64::from(all.max(1))
+        let share = |words: u32| f64::from(words) / f64::from(all.max(1));
+        share(unknown).max(ELSEWHERE * share(here))
     }
 
     /// How surprising it is that a group writes a new line, in nats; 0 when nothing is told of it.
@@ -86,6 +95,11 @@ impl Novelty {
     }
 }
 
+/// A word of one group.
+fn of(group: u32, word: u64) -> u64 {
+    (word ^ u64::from(group).wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// FNV-1a: the same on every machine.
 fn hash(word: &str) -> u64 {
     word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -98,13 +112,13 @@ mod tests {
     #[test]
     fn the_calmer_the_group_and_the_stranger_the_line_the_more_it_says() {
         let mut novelty = Novelty::default();
-        novelty.unknown_words("connection to database refused");
+        novelty.unknown_words(0, "connection to database refused");
         for n in 0..1_000 {
             novelty.close(0, false);
             novelty.close(1, n % 5 == 0);
         }
-        let variant = novelty.unknown_words("connection to cache refused 17");
-        let strange = novelty.unknown_words("OutOfMemoryError: heap space exhausted");
+        let variant = novelty.unknown_words(0, "connection to cache refused 17");
+        let strange = novelty.unknown_words(0, "OutOfMemoryError: heap space exhausted");
         assert!(variant < 0.3 && strange > 0.7, "{variant} {strange}");
         let calm = |level, unknown| novelty.surprise(0, level, unknown);
         assert!(calm(Level::Error, strange) > calm(Level::Error, variant) + 4.0);

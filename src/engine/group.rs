@@ -152,6 +152,9 @@ impl GroupState {
     /// whole nothing is said: what is missing would look like silence.
     pub(super) fn judge(&mut self, mut window: Window, about: &About, with: With<'_>, out: &mut Out) {
         let whole = window.coverage.is_whole();
+        if with.patterns.is_poor(self.number) {
+            window.features.0[Feature::UniqueMessages as usize] = None;
+        }
         let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
         if whole && judgement.anomalous.is_none() && with.patterns.is_explaining() {
             out.near_misses.extend(self.near(&window, about, &judgement, with));
@@ -324,6 +327,10 @@ impl GroupState {
             Gate::plain(Check::GoesOn, true),
             Gate::least(Check::Budget, from_score(score), from_score(threshold)),
         ];
+        let own = match with.patterns.is_poor(self.number) {
+            true => own.into_iter().chain([Gate::plain(Check::Templates, false)]).collect(),
+            false => own,
+        };
         let counts = features.first().map_or(0.0, |first| first.share);
         let by_pattern = found.filter(|_| judgement.patterns.first().is_some_and(|first| first.share >= counts));
         let mut anomaly = Anomaly {

@@ -26,6 +26,7 @@ impl Internal {
     }
 
     pub(super) fn restore(&mut self, open: impl IntoIterator<Item = Incident>) {
+        self.open.clear();
         for incident in open.into_iter().filter(|incident| incident.watch == WATCH) {
             let label = |name| incident.group.labels.get(name).unwrap_or_default().to_owned();
             self.open.insert((label("problem"), label("on")), incident);

@@ -151,6 +151,9 @@ pub struct Learning {
     pub groups: u32,
     /// Groups that are judged.
     pub ready: u32,
+    /// Groups about which templates say nothing: levels, rates and lengths are judged there.
+    #[serde(default)]
+    pub coarse: u32,
 }
 
 /// A group's model at one moment.
@@ -260,7 +263,14 @@ impl Engine {
         }
     }
 
-    /// Puts the open incidents about sigyn itself back.
+    /// Forgets what it knows of a watch.
+    pub fn forget(&mut self, watch: &str) {
+        if let Some(watch) = self.watches.get_mut(watch) {
+            watch.reset();
+        }
+    }
+
+    /// Puts the open incidents about sigyn itself back, in place of those that it knows.
     pub fn restore_internal(&mut self, open: impl IntoIterator<Item = Incident>) {
         self.internal.restore(open);
     }

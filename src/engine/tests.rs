@@ -21,7 +21,7 @@ fn options(window: &str) -> Options {
     Options {
         tenant: "default".to_owned(),
         detect: DetectConfig { warm_up: 30, refit_every: 20, ..DetectConfig::default() },
-        incident: IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() },
+        incident: IncidentConfig { keep_firing_for: Span::minutes(3), ..IncidentConfig::default() },
         external_labels: Labels::new(),
         watches: vec![WatchOptions {
             name: "all".into(),

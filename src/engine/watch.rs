@@ -105,6 +105,10 @@ impl Watch {
         self.patterns.explain();
     }
 
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.options.clone(), Arc::clone(&self.shared));
+    }
+
     pub(super) fn restore(&mut self, stored: Restore) {
         self.done_until = stored.done_until;
         self.upto = stored.done_until;
@@ -449,6 +453,7 @@ impl Watch {
         out.learning = Learning {
             groups: u32::try_from(self.groups.len()).unwrap_or(u32::MAX),
             ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            coarse: self.patterns.poor(),
         };
         if purpose == Purpose::Learn {
             return;

@@ -1,7 +1,7 @@
 //! The life of the incidents of one group, as a pure state machine.
 //!
 //! ```text
-//!            anomaly                confirmed                quiet for resolve_after, seen whole, confirmed
+//!            anomaly                confirmed                quiet for keep_firing_for, seen whole, confirmed
 //! (nothing) ─────────▶ pending ─────────────────▶ firing ───────────────────────────────────────▶ resolved
 //!                         │ withdrawn: the window grew and is normal          │ anomaly: longer, perhaps `Continued`
 //!                         ▼                                                   │ open for expire_after: resolved as expired
@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::IncidentConfig;
 use super::{Incident, Severity, State, Transition, TransitionKind};
-use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group};
+use crate::detect::calibrate::from_score;
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, PatternKind};
 use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
@@ -30,6 +31,9 @@ pub const RATES: usize = 30;
 
 /// Observations that may wait for a count. When there are more, the count counts as answered.
 const MAX_WAITING: usize = 1000;
+
+/// So many times more than what was told is much worse.
+const ESCALATES: f64 = 5.0;
 
 /// A part of the score that is worth telling again, and how many reasons are remembered.
 const WEIGHTY: f64 = 0.2;
@@ -91,12 +95,25 @@ struct Open {
     quiet_from: Nanos,
     /// The count that is waited for.
     wish: Option<TimeRange>,
+    /// How bad it was when it was told last, and the most that was told so far, in times of what is expected.
+    #[serde(default = "nothing_told")]
+    told_severity: Severity,
+    #[serde(default)]
+    told_excess: f64,
+    /// The most so far, in times of what is expected.
+    #[serde(default)]
+    excess: f64,
     /// What was said so far, as hashes, and when each was seen last.
     #[serde(default)]
     said: Vec<(u64, Nanos)>,
     /// The window that says something new, of which nobody has heard yet.
     #[serde(default)]
     news: Option<Anomaly>,
+}
+
+/// Of incidents that were stored without it: their severity counts as told.
+fn nothing_told() -> Severity {
+    Severity::Critical
 }
 
 /// What followed from an observation, or from an answer.
@@ -189,8 +206,8 @@ impl Lifecycle {
         open.wish = None;
         open.confirmed_until = open.confirmed_until.max(wish.end);
         let mut outcome = match open.incident.state {
-            State::Pending => self.fire(wish.end),
-            State::Firing if wish.end - open.quiet_from >= origin.config.resolve_after.nanos() => {
+            State::Pending if open.has_lasted(origin.config) => self.fire(wish.end),
+            State::Firing if wish.end - open.quiet_from >= origin.config.keep_firing_for.nanos() => {
                 self.resolve(wish.end, None)
             }
             _ => Outcome::default(),
@@ -243,6 +260,7 @@ impl Lifecycle {
             open.confirmed_until = open.confirmed_until.max(seen.range.end);
         }
         match open.incident.state {
+            State::Pending if !open.has_lasted(origin.config) => Outcome::changed(&open.incident),
             State::Pending if open.confirmed_until >= open.incident.last_seen => self.fire(seen.range.end),
             State::Pending => {
                 open.wish = Some(TimeRange::new(open.incident.started_at, open.incident.last_seen));
@@ -258,6 +276,9 @@ impl Lifecycle {
         open.wish = None;
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
+        }
+        if open.escalates(at, origin.config) {
+            return Outcome::told(open.tell(TransitionKind::Escalated, at));
         }
         if at - open.told_at >= origin.config.update_interval.nanos() {
             return Outcome::told(open.tell(TransitionKind::Continued, at));
@@ -283,6 +304,9 @@ impl Lifecycle {
             open.confirmed_until = open.confirmed_until.max(seen.range.end);
         }
         if open.incident.state == State::Pending {
+            if seen.whole && !open.has_lasted(origin.config) {
+                return self.withdraw(seen.range.end, "it was over before incident.for had passed");
+            }
             return Outcome::default();
         }
         open.incident.rates = seen.rates.clone();
@@ -294,7 +318,7 @@ impl Lifecycle {
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
         }
-        if at - open.quiet_from < origin.config.resolve_after.nanos() {
+        if at - open.quiet_from < origin.config.keep_firing_for.nanos() {
             return Outcome::default();
         }
         if open.confirmed_until >= at {
@@ -363,26 +387,29 @@ impl Open {
             confirmed_until: start,
             quiet_from: anomaly.range.end,
             wish: None,
+            told_severity: Severity::Info,
+            told_excess: 0.0,
+            excess: excess(anomaly),
             said: Vec::new(),
             news: None,
         }
     }
 
     /// Whether a window says something that the incident did not say before, or not for as long as would have resolved
-    /// it: another reason, or that it is back after having been quiet for half that time.
+    /// it: another reason, or that it is back after having been quiet for `news_interval`.
     fn is_news(&self, anomaly: &Anomaly, config: &IncidentConfig) -> bool {
-        let old = anomaly.range.start.saturating_sub(config.resolve_after.nanos());
+        let old = anomaly.range.start.saturating_sub(config.keep_firing_for.nanos());
         let fresh = |reason: &u64| match self.said.iter().find(|(known, _)| known == reason) {
             Some((_, seen)) => *seen < old,
             None => self.said.len() < MAX_REASONS,
         };
-        let back = anomaly.range.start - self.incident.last_seen >= config.resolve_after.nanos() / 2;
-        !self.said.is_empty() && (back || reasons(&anomaly.evidence).iter().any(fresh))
+        let back = anomaly.range.start - self.incident.last_seen >= config.news_interval.nanos();
+        !self.said.is_empty() && (back || reasons(anomaly).iter().any(fresh))
     }
 
     /// Remembers what a window says.
     fn hear(&mut self, anomaly: &Anomaly) {
-        for reason in reasons(&anomaly.evidence) {
+        for reason in reasons(anomaly) {
             if let Some((_, seen)) = self.said.iter_mut().find(|(known, _)| *known == reason) {
                 *seen = anomaly.range.end;
             } else if self.said.len() < MAX_REASONS {
@@ -391,10 +418,22 @@ impl Open {
         }
     }
 
+    /// Whether it has gone on for as long as it must before it fires.
+    fn has_lasted(&self, config: &IncidentConfig) -> bool {
+        self.incident.last_seen - self.incident.started_at >= config.pending_for.nanos()
+    }
+
+    /// Whether it is much worse than what was told: another severity, or many times more.
+    fn escalates(&self, at: Nanos, config: &IncidentConfig) -> bool {
+        let many = self.excess >= ESCALATES * self.told_excess.max(1.0);
+        self.incident.severity > self.told_severity || (many && at - self.told_at >= config.news_interval.nanos())
+    }
+
     /// Keeps the worst window. Nobody has heard of a pending incident, so its title follows the worst window too; later
     /// it stays, so that the ticket keeps its name.
     fn weigh(&mut self, anomaly: &Anomaly, title: &str) {
         self.incident.severity = self.incident.severity.max(severity_of(&anomaly.evidence));
+        self.excess = self.excess.max(excess(anomaly));
         let worst = self.incident.worst.as_ref().map_or(f64::MIN, |worst| worst.score);
         let again = self.incident.worst.as_ref().is_some_and(|worst| worst.range == anomaly.range);
         if anomaly.score > worst || again {
@@ -413,20 +452,35 @@ impl Open {
     fn tell(&mut self, kind: TransitionKind, at: Nanos) -> Transition {
         self.told += 1;
         self.told_at = at;
+        (self.told_severity, self.told_excess) = (self.incident.severity, self.excess);
         self.news = None;
         Transition { kind, number: self.told, at, incident: self.incident.clone() }
     }
 }
 
-/// What an anomaly says, as hashes: kinds of findings with the lines that they are about.
-fn reasons(evidence: &Evidence) -> Vec<u64> {
-    let features = evidence.features.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+/// How many times what is expected the greatest count of an anomaly is.
+fn excess(anomaly: &Anomaly) -> f64 {
+    let counts = anomaly.evidence.features.iter();
+    let counts = counts.filter(|one| matches!(one.feature, Feature::ErrorCount | Feature::WarnCount | Feature::Rate));
+    let counts = counts.map(|one| one.seen / one.expected.1.max(1.0));
+    let lines = anomaly.evidence.patterns.iter().map(|one| one.seen / one.expected.max(1.0));
+    counts.chain(lines).filter(|times| times.is_finite()).fold(0.0, f64::max)
+}
+
+/// What an anomaly says, as hashes: kinds of findings with the lines that they are about. Of each only what has a
+/// good part of the score, or would have been enough by itself.
+fn reasons(anomaly: &Anomaly) -> Vec<u64> {
+    let (surprise, needed) = (from_score(anomaly.score), from_score(anomaly.threshold));
+    let weighs = |share: f64| share >= WEIGHTY || share * surprise >= needed;
+    let features = anomaly.evidence.features.iter().filter(|one| weighs(one.share)).map(|one| {
         let up = one.seen > one.expected.1;
         fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
     });
-    let patterns = evidence.patterns.iter().filter(|one| one.share >= WEIGHTY).map(|one| {
+    let patterns = anomaly.evidence.patterns.iter().filter(|one| weighs(one.share)).map(|one| {
         let line = one.line.as_deref().unwrap_or_default();
-        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8]), line.as_bytes())
+        // A step that is missing here and there is one thing, a service that says nothing any more another.
+        let silent = one.kind == PatternKind::Missing && anomaly.lines == 0;
+        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8, u8::from(silent)]), line.as_bytes())
     });
     features.chain(patterns).collect()
 }
@@ -466,8 +520,13 @@ mod tests {
     }
 
     fn played(script: &str, confirmed: bool) -> (Lifecycle, String) {
+        played_for(script, confirmed, Span::seconds(0))
+    }
+
+    fn played_for(script: &str, confirmed: bool, pending_for: Span) -> (Lifecycle, String) {
         let group = Group { fingerprint: Fingerprint(7), labels: [("service_name", "cart")].into_iter().collect() };
-        let config = IncidentConfig { resolve_after: Span::minutes(3), ..IncidentConfig::default() };
+        let keep_firing_for = Span::minutes(3);
+        let config = IncidentConfig { pending_for, keep_firing_for, ..IncidentConfig::default() };
         let labels = Labels::new();
         let origin =
             Origin { group: &group, watch: "all", labels: &labels, owner: None, runbook_url: None, config: &config };
@@ -484,9 +543,12 @@ mod tests {
                 let reason = match letter {
                     'a' => vec![reason(Feature::ErrorCount)],
                     'b' => vec![reason(Feature::WarnCount)],
+                    // Worse: critical by its errors, and many times more.
+                    'e' => vec![FeatureEvidence { seen: 11.0, ..reason(Feature::ErrorCount) }],
+                    'f' => vec![FeatureEvidence { seen: 60.0, ..reason(Feature::ErrorCount) }],
                     _ => Vec::new(),
                 };
-                let anomaly = "!ab".contains(letter).then(|| {
+                let anomaly = "!abef".contains(letter).then(|| {
                     let evidence = Evidence { features: reason, ..Evidence::default() };
                     (Anomaly { evidence, ..anomaly(&group, range) }, "cart: odd".to_owned())
                 });
@@ -540,6 +602,32 @@ mod tests {
             ("aabaababaaa", "Opened#1@1 Continued#2@3"),
         ] {
             assert_eq!(play(script, true), told, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_much_worse_is_told_at_once() {
+        for (script, told) in [
+            // Another severity.
+            ("aaeaa", "Opened#1@1 Escalated#2@3"),
+            // Many times more, after a while.
+            ("effff", "Opened#1@1 Escalated#2@3"),
+            ("fffff", "Opened#1@1"),
+        ] {
+            assert_eq!(play(script, true), told, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_lasted_is_not_told() {
+        for (script, confirmed, told) in [
+            ("!.!!.!.", true, ""),
+            ("!!!..", true, "Opened#1@3"),
+            ("!?!!..", true, "Opened#1@3"),
+            ("!!!!C", false, "Opened#1@3"),
+            ("!!.!C", false, ""),
+        ] {
+            assert_eq!(played_for(script, confirmed, Span::minutes(3)).1, told, "{script}");
         }
     }
 

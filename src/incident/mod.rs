@@ -4,6 +4,7 @@
 //! clock; "now" is the end of the window or of the tick.
 
 pub mod config;
+pub mod group;
 pub mod lifecycle;
 
 use serde::{Deserialize, Serialize};
@@ -187,7 +188,7 @@ pub enum TransitionKind {
     Acknowledged,
     /// Back after it was resolved.
     Reopened,
-    /// Quiet for `resolve_after`.
+    /// Quiet for `keep_firing_for`.
     Resolved,
 }
 

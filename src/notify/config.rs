@@ -4,13 +4,19 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::inhibit::InhibitRule;
+use super::interval::TimeInterval;
 use super::receiver::config::ReceiverConfig;
+use super::route::{RouteConfig, StormConfig};
 use crate::labels::Labels;
 use crate::secret::Secret;
 use crate::time::Span;
 
+/// An incident that is back within this time is the same one.
+const REOPEN_WITHIN: Span = Span::hours(7 * 24);
+
 /// `notify:` who is told, and what links the messages carry.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NotifyConfig {
     /// Where people reach this sigyn; makes links in messages.
@@ -27,8 +33,49 @@ pub struct NotifyConfig {
     pub github: GithubConfig,
     /// A request at regular times that says sigyn lives (dead-man's switch).
     pub heartbeat: HeartbeatConfig,
+    /// Who hears what, when and how often.
+    pub route: RouteConfig,
+    /// Times that routes call by name.
+    pub time_intervals: Vec<TimeInterval>,
+    /// Files with silences that always hold.
+    pub silence_files: Vec<PathBuf>,
+    /// Which incidents hold which others back.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// From when on new incidents are told as one table.
+    pub storm: StormConfig,
+    /// An incident that is back within this time is reopened, not a new one.
+    pub reopen_within: Span,
     /// Further receivers, of any kind.
     pub receivers: Vec<ReceiverConfig>,
+}
+
+impl Default for NotifyConfig {
+    fn default() -> Self {
+        Self {
+            external_url: None,
+            external_labels: Labels::default(),
+            grafana_url: None,
+            grafana_datasource: None,
+            slack: SlackConfig::default(),
+            github: GithubConfig::default(),
+            heartbeat: HeartbeatConfig::default(),
+            route: RouteConfig::default(),
+            time_intervals: Vec::new(),
+            silence_files: Vec::new(),
+            inhibit_rules: Vec::new(),
+            storm: StormConfig::default(),
+            reopen_within: REOPEN_WITHIN,
+            receivers: Vec::new(),
+        }
+    }
+}
+
+impl NotifyConfig {
+    /// Names of all receivers that are set up: what routes may name.
+    #[must_use]
+    pub fn receiver_names(&self) -> Vec<String> {
+        self.entries().into_iter().map(|(_, entry)| entry.name).collect()
+    }
 }
 
 /// `notify.slack:`

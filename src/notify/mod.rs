@@ -5,19 +5,25 @@
 
 pub mod client;
 pub mod config;
+pub mod dispatch;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod heartbeat;
+pub mod inhibit;
+pub mod interval;
 pub mod layout;
 mod links;
 pub mod outbox;
 pub mod pace;
 pub mod receiver;
 pub mod render;
+pub mod route;
 pub mod sample;
+pub mod silence;
 pub mod template;
 mod words;
+pub mod zone;
 
 use std::future::Future;
 use std::time::Duration;

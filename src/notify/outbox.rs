@@ -35,6 +35,8 @@ pub struct Outbox<N> {
     pub clock: Clock,
     /// How stubborn it is.
     pub policy: Policy,
+    /// Whether this process may send at this moment: of several, only one may.
+    pub may: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A way to tell people, by the name that the rows have.
@@ -102,12 +104,12 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 impl<N: Notifier> Outbox<N> {
     /// Sends until `shutdown`, then lets running requests end within the grace time and returns. What is pending then
     /// is sent by the next run.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(&self, shutdown: CancellationToken) {
         self.orphans().await;
         let (tell, told) = watch::channel(());
         let mut lanes = Vec::new();
         for receiver in &self.receivers {
-            lanes.push(Lane::new(&self, receiver, told.clone(), &shutdown).run());
+            lanes.push(Lane::new(self, receiver, told.clone(), &shutdown).run());
         }
         let lanes = join(join_all(lanes), shutdown.cancelled());
         tokio::pin!(lanes);
@@ -209,6 +211,10 @@ impl<'a, N: Notifier> Lane<'a, N> {
             let now = self.now();
             if self.stop.is_cancelled() || self.blocked(now) > 0 {
                 return Ok(pass);
+            }
+            if !(self.outbox.may)() {
+                self.pause(STORE_PAUSE).await;
+                return Ok(Pass::Again);
             }
             pass = Pass::Again;
             if let Some(later) = self.creation_later(delivery, now) {

@@ -151,8 +151,10 @@ impl World {
             wake: Arc::clone(&wake),
             clock: Arc::new(move || now.load(Ordering::SeqCst)),
             policy: self.policy,
+            may: Arc::new(|| true),
         };
-        let task = tokio::spawn(outbox.run(stop.clone()));
+        let until = stop.clone();
+        let task = tokio::spawn(async move { outbox.run(until).await });
         Running { stop, wake, task }
     }
 
@@ -171,7 +173,7 @@ impl World {
         let deliveries: Vec<_> = RECEIVERS.iter().map(delivery).collect();
         let step = Step { transitions: vec![transition.clone()], ..Step::default() };
         let now = self.now.load(Ordering::SeqCst);
-        let commit = Commit { step: &step, source_state: None, deliveries: &deliveries, now };
+        let commit = Commit { step: &step, source_state: None, deliveries: &deliveries, now, fence: None };
         self.store.commit(&commit).await.unwrap();
     }
 

@@ -6,48 +6,66 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use sqlx::{Connection, SqliteConnection};
 
-use super::error::failed;
-use super::{Commit, NewDelivery, Store, StoreError, TENANT};
+use super::dispatch::{holds, write_words};
+use super::link::{Link, Statement};
+use super::{Commit, NewDelivery, Store, StoreError};
 use crate::collect::Gap;
 use crate::detect::{Feature, FeatureEvidence};
 use crate::engine::{CommandKind, JudgedWindow, Snapshot, Step};
-use crate::incident::{Incident, Transition};
+use crate::incident::{Handling, Incident, State, Transition};
 use crate::time::Nanos;
 
 const DOING: &str = "write a step to";
 
 pub(super) const WATCH: &str = "
-    INSERT INTO watches (tenant, watch, done_until, source_state, carry, patterns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-    ON CONFLICT DO UPDATE SET done_until = excluded.done_until,
-        source_state = COALESCE(excluded.source_state, source_state), carry = COALESCE(excluded.carry, carry),
-        patterns = COALESCE(excluded.patterns, patterns)";
+    INSERT INTO watches (tenant, watch, done_until, source_state, carry, patterns) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (tenant, watch) DO UPDATE SET done_until = excluded.done_until,
+        source_state = COALESCE(excluded.source_state, watches.source_state),
+        carry = COALESCE(excluded.carry, watches.carry), patterns = COALESCE(excluded.patterns, watches.patterns)";
 pub(super) const GROUP: &str = "
-    INSERT INTO groups (tenant, watch, grp, labels) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    INSERT INTO groups (tenant, watch, grp, labels) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 pub(super) const WINDOW: &str = "
-    INSERT OR REPLACE INTO windows (tenant, watch, grp, range_end, range_start, revision, lines, line_length,
+    INSERT INTO windows (tenant, watch, grp, range_end, range_start, revision, lines, line_length,
         error_count, warn_count, unique_messages, rate, known, seen, missing, score, threshold, anomalous, learnt, late)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+    ON CONFLICT (tenant, watch, grp, range_end, range_start, revision) DO UPDATE SET lines = excluded.lines,
+        line_length = excluded.line_length, error_count = excluded.error_count, warn_count = excluded.warn_count,
+        unique_messages = excluded.unique_messages, rate = excluded.rate, known = excluded.known, seen = excluded.seen,
+        missing = excluded.missing, score = excluded.score, threshold = excluded.threshold,
+        anomalous = excluded.anomalous, learnt = excluded.learnt, late = excluded.late";
+/// What the engine knows of an incident. What the dispatcher made of it stays: see the migration.
 pub(super) const INCIDENT: &str = "
     INSERT INTO incidents (tenant, id, fingerprint, watch, title, state, severity, started_at, last_seen, resolved_at,
-        document)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-    ON CONFLICT DO UPDATE SET title = excluded.title, state = excluded.state, severity = excluded.severity,
-        started_at = excluded.started_at, last_seen = excluded.last_seen, resolved_at = excluded.resolved_at,
-        document = excluded.document";
+        document, open)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    ON CONFLICT (tenant, id) DO UPDATE SET document = excluded.document, open = excluded.open,
+        title = CASE WHEN incidents.handling IS NULL THEN excluded.title ELSE incidents.title END,
+        state = CASE WHEN incidents.handling IS NULL THEN excluded.state ELSE incidents.state END,
+        severity = CASE WHEN incidents.handling IS NULL THEN excluded.severity ELSE incidents.severity END,
+        resolved_at = CASE WHEN incidents.handling IS NULL THEN excluded.resolved_at ELSE incidents.resolved_at END,
+        last_seen = CASE WHEN excluded.last_seen > incidents.last_seen
+            THEN excluded.last_seen ELSE incidents.last_seen END";
+pub(super) const TITLE: &str = "SELECT title, handling IS NULL AS bare FROM incidents WHERE tenant = $1 AND id = $2";
 pub(super) const TRANSITION: &str = "
-    INSERT INTO transitions (tenant, incident, number, kind, at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    INSERT INTO transitions (tenant, incident, number, kind, at, document) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT DO NOTHING";
+pub(super) const QUEUE: &str = "INSERT INTO queue (tenant, incident, number) VALUES ($1, $2, $3)";
+pub(super) const NOTICE: &str = "
+    INSERT INTO notices (tenant, incident, number, kind, at, document) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT DO NOTHING";
 pub(super) const DELIVERY: &str = "
     INSERT INTO deliveries (tenant, key, receiver, incident, number, links, state, next_at, changed_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?7, ?7) ON CONFLICT DO NOTHING";
+    VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $7) ON CONFLICT DO NOTHING";
 pub(super) const SNAPSHOT: &str = "
-    INSERT OR REPLACE INTO models (tenant, watch, grp, until, model) VALUES (?1, ?2, ?3, ?4, ?5)";
+    INSERT INTO models (tenant, watch, grp, until, model) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (tenant, watch, grp) DO UPDATE SET until = excluded.until, model = excluded.model";
 pub(super) const GAP: &str = "
-    INSERT OR REPLACE INTO gaps (tenant, watch, range_start, range_end, reason, lines) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-pub(super) const COMMAND_DONE: &str = "UPDATE commands SET done = 1 WHERE tenant = ?1 AND id = ?2";
-pub(super) const COMMAND: &str = "INSERT INTO commands (tenant, at, subject, document) VALUES (?1, ?2, ?3, ?4)";
+    INSERT INTO gaps (tenant, watch, range_start, range_end, reason, lines) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (tenant, watch, range_start, range_end, reason) DO UPDATE SET lines = excluded.lines";
+pub(super) const COMMAND_DONE: &str = "UPDATE commands SET done = 1 WHERE tenant = $1 AND id = $2";
+pub(super) const COMMAND: &str =
+    "INSERT INTO commands (tenant, at, subject, document) VALUES ($1, $2, $3, $4) RETURNING id";
 
 impl Store {
     /// Writes a step, its source's state and the messages that follow, in one transaction. When it returns, all of it
@@ -55,14 +73,11 @@ impl Store {
     /// is there, and the position of the watch tells which.
     ///
     /// # Errors
-    /// When the file could not be written.
+    /// When somebody else holds the lease now ([`StoreError::Fenced`]), or the file could not be written.
     pub async fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer(DOING).await?;
-        let result = write_all(&mut writer, commit).await;
-        if result.is_err() {
-            self.renew(&mut writer).await;
-        }
-        result.map_err(failed(DOING, self.path()))
+        let written = write_all(&mut writer, commit).await;
+        self.settle(&mut writer, written, commit.fence, DOING).await
     }
 
     /// Appends a wish for the engine; returns its number.
@@ -77,10 +92,10 @@ impl Store {
             CommandKind::Incident { .. } | CommandKind::Silence { .. } => None,
         };
         let insert = async {
-            let query = sqlx::query(COMMAND).bind(TENANT).bind(now).bind(about).bind(json(kind)?);
-            query.execute(&mut *writer).await
+            let row = writer.one(Statement::of(COMMAND).bind(now).bind(about).bind(json(kind)?)).await?;
+            row.ok_or(sqlx::Error::RowNotFound)?.get("id")
         };
-        insert.await.map(|done| done.last_insert_rowid()).map_err(failed(DOING, self.path()))
+        insert.await.map_err(|error| self.failed(DOING, error))
     }
 }
 
@@ -98,7 +113,7 @@ pub(super) fn word<T: Serialize>(value: &T) -> Result<String, sqlx::Error> {
     }
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
@@ -113,111 +128,111 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// SQLite knows no unsigned numbers; counts of lines never come near the end of the signed ones.
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-async fn write_all(writer: &mut SqliteConnection, commit: &Commit<'_>) -> Result<(), sqlx::Error> {
-    // IMMEDIATE: a writer that begins as a reader could fail half-way with "busy".
-    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+/// False when the fence does not hold: then nothing is written.
+async fn write_all(tx: &mut Link, commit: &Commit<'_>) -> Result<bool, sqlx::Error> {
+    tx.begin().await?;
+    if !holds(tx, commit.fence).await? {
+        return Ok(false);
+    }
     let step = commit.step;
     if let Some(watch) = &step.watch {
-        write_watch(&mut tx, watch, step, commit.source_state).await?;
-        write_windows(&mut tx, watch, &step.windows).await?;
-        write_models(&mut tx, watch, &step.snapshots).await?;
-        write_gaps(&mut tx, watch, &step.gaps).await?;
+        write_watch(tx, watch, step, commit.source_state).await?;
+        write_windows(tx, watch, &step.windows).await?;
+        write_models(tx, watch, &step.snapshots).await?;
+        write_gaps(tx, watch, &step.gaps).await?;
     } else if step.carry.is_some() {
-        write_watch(&mut tx, super::NO_WATCH, step, None).await?;
+        write_watch(tx, super::NO_WATCH, step, None).await?;
     }
-    write_incidents(&mut tx, step).await?;
+    write_incidents(tx, step).await?;
     for transition in &step.transitions {
-        write_transition(&mut tx, transition).await?;
+        write_transition(tx, transition).await?;
     }
-    write_deliveries(&mut tx, commit.deliveries, commit.now).await?;
+    for delivery in commit.deliveries {
+        write_notice(tx, &delivery.notification.transition).await?;
+    }
+    write_deliveries(tx, commit.deliveries, commit.now).await?;
     if let Some(id) = step.command_done {
-        sqlx::query(COMMAND_DONE).bind(TENANT).bind(id).execute(&mut *tx).await?;
+        tx.run(Statement::of(COMMAND_DONE).bind(id)).await?;
     }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
-async fn write_watch(
-    tx: &mut SqliteConnection,
-    watch: &str,
-    step: &Step,
-    source_state: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(WATCH).bind(TENANT).bind(watch).bind(step.done_until).bind(source_state);
-    query.bind(step.carry.as_deref()).bind(step.patterns.as_deref().map(packed)).execute(tx).await?;
-    Ok(())
+async fn write_watch(tx: &mut Link, watch: &str, step: &Step, source_state: Option<&str>) -> Result<(), sqlx::Error> {
+    let query = Statement::of(WATCH).bind(watch).bind(step.done_until).bind(source_state);
+    tx.run(query.bind(step.carry.as_deref()).bind(step.patterns.as_deref().map(packed))).await.map(|_| ())
 }
 
-async fn write_windows(tx: &mut SqliteConnection, watch: &str, windows: &[JudgedWindow]) -> Result<(), sqlx::Error> {
+async fn write_windows(tx: &mut Link, watch: &str, windows: &[JudgedWindow]) -> Result<(), sqlx::Error> {
     let mut known = BTreeSet::new();
     for judged in windows {
         if known.insert(judged.group.fingerprint) {
-            let query = sqlx::query(GROUP).bind(TENANT).bind(watch).bind(judged.group.fingerprint.0.cast_signed());
-            query.bind(json(&judged.group.labels)?).execute(&mut *tx).await?;
+            let query = Statement::of(GROUP).bind(watch).bind(judged.group.fingerprint.0.cast_signed());
+            tx.run(query.bind(json(&judged.group.labels)?)).await?;
         }
         write_window(tx, watch, judged).await?;
     }
     Ok(())
 }
 
-async fn write_window(tx: &mut SqliteConnection, watch: &str, judged: &JudgedWindow) -> Result<(), sqlx::Error> {
+async fn write_window(tx: &mut Link, watch: &str, judged: &JudgedWindow) -> Result<(), sqlx::Error> {
     let JudgedWindow { group, window, judgement, learnt, revision } = judged;
     let anomalous = match &judgement.anomalous {
         Some(evidence) => Some(json(&evidence.iter().map(finite_evidence).collect::<Vec<_>>())?),
         None => None,
     };
-    let mut query = sqlx::query(WINDOW)
-        .bind(TENANT)
+    let mut query = Statement::of(WINDOW)
         .bind(watch)
         .bind(group.fingerprint.0.cast_signed())
         .bind(window.range.end)
         .bind(window.range.start)
-        .bind(revision)
+        .bind(*revision)
         .bind(signed(window.lines));
     for feature in Feature::ALL {
         query = query.bind(window.features.get(feature));
     }
-    query
+    let query = query
         .bind(word(&window.coverage.known)?)
         .bind(signed(window.coverage.seen))
         .bind(signed(window.coverage.missing))
         .bind(judgement.score)
         .bind(judgement.threshold)
         .bind(anomalous)
-        .bind(learnt)
-        .bind(window.late)
-        .execute(tx)
-        .await?;
-    Ok(())
+        .bind(*learnt)
+        .bind(window.late);
+    tx.run(query).await.map(|_| ())
 }
 
-async fn write_models(tx: &mut SqliteConnection, watch: &str, models: &[Snapshot]) -> Result<(), sqlx::Error> {
+async fn write_models(tx: &mut Link, watch: &str, models: &[Snapshot]) -> Result<(), sqlx::Error> {
     for Snapshot { group, until, model } in models {
-        let query = sqlx::query(SNAPSHOT).bind(TENANT).bind(watch).bind(group.0.cast_signed());
-        query.bind(until).bind(model).execute(&mut *tx).await?;
+        let query = Statement::of(SNAPSHOT).bind(watch).bind(group.0.cast_signed());
+        tx.run(query.bind(*until).bind(model)).await?;
     }
     Ok(())
 }
 
-async fn write_gaps(tx: &mut SqliteConnection, watch: &str, gaps: &[Gap]) -> Result<(), sqlx::Error> {
+async fn write_gaps(tx: &mut Link, watch: &str, gaps: &[Gap]) -> Result<(), sqlx::Error> {
     for Gap { range, lines, reason } in gaps {
-        let query = sqlx::query(GAP).bind(TENANT).bind(watch).bind(range.start).bind(range.end);
-        query.bind(word(reason)?).bind(lines.map(signed)).execute(&mut *tx).await?;
+        let query = Statement::of(GAP).bind(watch).bind(range.start).bind(range.end);
+        tx.run(query.bind(word(reason)?).bind(lines.map(signed))).await?;
     }
     Ok(())
 }
 
 /// The incidents of the step, and those that only its transitions name: no transition stands without its incident.
-async fn write_incidents(tx: &mut SqliteConnection, step: &Step) -> Result<(), sqlx::Error> {
+async fn write_incidents(tx: &mut Link, step: &Step) -> Result<(), sqlx::Error> {
     let listed: BTreeSet<&str> = step.incidents.iter().map(|incident| incident.id.as_str()).collect();
     let told = step.transitions.iter().map(|transition| &transition.incident);
     let unlisted = told.filter(|incident| !listed.contains(incident.id.as_str()));
     for incident in unlisted.chain(&step.incidents) {
-        sqlx::query(INCIDENT)
-            .bind(TENANT)
+        let row = tx.one(Statement::of(TITLE).bind(&incident.id)).await?;
+        let known = row.map(|row| Ok::<_, sqlx::Error>((row.get::<String>("title")?, row.get::<bool>("bare")?)));
+        let known = known.transpose()?;
+        let query = Statement::of(INCIDENT)
             .bind(&incident.id)
             .bind(incident.group.fingerprint.to_string())
             .bind(&incident.watch)
@@ -227,46 +242,61 @@ async fn write_incidents(tx: &mut SqliteConnection, step: &Step) -> Result<(), s
             .bind(incident.started_at)
             .bind(incident.last_seen)
             .bind(incident.resolved_at)
-            .bind(json(&finite(incident))?)
-            .execute(&mut *tx)
-            .await?;
+            .bind(json(&bare(incident))?)
+            .bind(incident.state != State::Resolved);
+        tx.run(query).await?;
+        if known.is_none_or(|(title, bare)| bare && title != incident.title) {
+            let titles = std::iter::once(incident.title.as_str());
+            write_words(tx, &incident.id, incident.started_at, titles).await?;
+        }
     }
     Ok(())
 }
 
-async fn write_transition(tx: &mut SqliteConnection, transition: &Transition) -> Result<(), sqlx::Error> {
+async fn write_transition(tx: &mut Link, transition: &Transition) -> Result<(), sqlx::Error> {
+    // A step that is written again finds its transitions there; they may have been dispatched already.
+    if write_told(tx, TRANSITION, transition).await? > 0 {
+        let query = Statement::of(QUEUE).bind(&transition.incident.id);
+        tx.run(query.bind(signed(transition.number))).await?;
+    }
+    Ok(())
+}
+
+/// Writes what people are told, once for each number.
+pub(super) async fn write_notice(tx: &mut Link, notice: &Transition) -> Result<(), sqlx::Error> {
+    write_told(tx, NOTICE, notice).await.map(|_| ())
+}
+
+/// How many rows are new: 1 or 0.
+async fn write_told(tx: &mut Link, sql: &'static str, transition: &Transition) -> Result<u64, sqlx::Error> {
     let stored = Transition { incident: finite(&transition.incident), ..transition.clone() };
-    sqlx::query(TRANSITION)
-        .bind(TENANT)
+    let query = Statement::of(sql)
         .bind(&transition.incident.id)
         .bind(signed(transition.number))
         .bind(word(&transition.kind)?)
         .bind(transition.at)
-        .bind(json(&stored)?)
-        .execute(tx)
-        .await?;
-    Ok(())
+        .bind(json(&stored)?);
+    tx.run(query).await
 }
 
-async fn write_deliveries(
-    tx: &mut SqliteConnection,
-    deliveries: &[NewDelivery],
-    now: Nanos,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn write_deliveries(tx: &mut Link, deliveries: &[NewDelivery], now: Nanos) -> Result<(), sqlx::Error> {
     for NewDelivery { receiver, notification } in deliveries {
         let transition = &notification.transition;
-        sqlx::query(DELIVERY)
-            .bind(TENANT)
+        let query = Statement::of(DELIVERY)
             .bind(&notification.key)
             .bind(receiver)
             .bind(&transition.incident.id)
             .bind(signed(transition.number))
             .bind(json(&notification.links)?)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+            .bind(now);
+        tx.run(query).await?;
     }
     Ok(())
+}
+
+/// What is stored of an incident itself: what the dispatcher made of it has its own column.
+pub(super) fn bare(incident: &Incident) -> Incident {
+    Incident { handling: Handling::default(), ..finite(incident) }
 }
 
 /// JSON has no infinity and no NaN: they would be written as `null`, and the row could never be read again.

@@ -2,19 +2,17 @@
 //!
 //! Order is kept per incident and receiver: a row is due only when no earlier row of the same two still waits.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use super::error::failed;
-use super::resume::{named, parsed};
-use super::{Delivery, DeliveryCounts, Store, StoreError, TENANT};
+use super::commit::json;
+use super::link::{Row, Statement};
+use super::resume::{count, named, parsed};
+use super::{Delivery, DeliveryCounts, Store, StoreError};
 use crate::notify::{Notification, Receipt};
 use crate::time::Nanos;
 
 const READING: &str = "read the outbox of";
 const WRITING: &str = "write to the outbox of";
 
-/// The columns of a [`Delivery`]: its row, its transition, and the receipt of the first message about the incident. (Asking
+/// The columns of a [`Delivery`]: its row, its notice, and the receipt of the first message about the incident. (Asking
 /// for `state = 'sent'` there would let SQLite walk all that was ever sent.)
 macro_rules! delivery_columns {
     () => {
@@ -22,44 +20,44 @@ macro_rules! delivery_columns {
             SELECT e.receipt FROM deliveries e
             WHERE e.tenant = d.tenant AND e.receiver = d.receiver AND e.incident = d.incident AND e.id < d.id
                 AND e.receipt IS NOT NULL ORDER BY e.id LIMIT 1) AS earlier
-        FROM deliveries d JOIN transitions t ON t.tenant = d.tenant AND t.incident = d.incident AND t.number = d.number"
+        FROM deliveries d JOIN notices t ON t.tenant = d.tenant AND t.incident = d.incident AND t.number = d.number"
     };
 }
 
 /// Rows that wait, and for which nothing older waits.
 macro_rules! heads {
     () => {
-        "d.tenant = ?1 AND d.receiver = ?2 AND d.state = 'pending' AND NOT EXISTS (
+        "d.tenant = $1 AND d.receiver = $2 AND d.state = 'pending' AND NOT EXISTS (
             SELECT 1 FROM deliveries o WHERE o.tenant = d.tenant AND o.receiver = d.receiver
                 AND o.incident = d.incident AND o.id < d.id AND o.state = 'pending')"
     };
 }
 
 pub(super) const DUE: &str =
-    concat!("SELECT ", delivery_columns!(), " WHERE ", heads!(), " AND d.next_at <= ?3 ORDER BY d.id LIMIT ?4");
-pub(super) const NEXT_DUE: &str = concat!("SELECT MIN(d.next_at) FROM deliveries d WHERE ", heads!());
+    concat!("SELECT ", delivery_columns!(), " WHERE ", heads!(), " AND d.next_at <= $3 ORDER BY d.id LIMIT $4");
+pub(super) const NEXT_DUE: &str = concat!("SELECT MIN(d.next_at) AS next_at FROM deliveries d WHERE ", heads!());
 pub(super) const OF_INCIDENT: &str =
-    concat!("SELECT ", delivery_columns!(), " WHERE d.tenant = ?1 AND d.incident = ?2 ORDER BY d.id");
+    concat!("SELECT ", delivery_columns!(), " WHERE d.tenant = $1 AND d.incident = $2 ORDER BY d.id");
 pub(super) const SENT: &str = "
-    UPDATE deliveries SET state = 'sent', attempts = attempts + 1, first_try = COALESCE(first_try, ?3), error = NULL,
-        changed_at = ?3, receipt = ?4
-    WHERE tenant = ?1 AND id = ?2 AND state <> 'sent'";
+    UPDATE deliveries SET state = 'sent', attempts = attempts + 1, first_try = COALESCE(first_try, $3), error = NULL,
+        changed_at = $3, receipt = $4
+    WHERE tenant = $1 AND id = $2 AND state <> 'sent'";
 pub(super) const RETRY: &str = "
-    UPDATE deliveries SET attempts = attempts + 1, first_try = COALESCE(first_try, ?3), changed_at = ?3, error = ?4,
-        next_at = ?5
-    WHERE tenant = ?1 AND id = ?2 AND state = 'pending'";
+    UPDATE deliveries SET attempts = attempts + 1, first_try = COALESCE(first_try, $3), changed_at = $3, error = $4,
+        next_at = $5
+    WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const DEAD: &str = "
-    UPDATE deliveries SET state = 'dead', attempts = attempts + 1, first_try = COALESCE(first_try, ?3),
-        changed_at = ?3, error = ?4
-    WHERE tenant = ?1 AND id = ?2 AND state = 'pending'";
+    UPDATE deliveries SET state = 'dead', attempts = attempts + 1, first_try = COALESCE(first_try, $3),
+        changed_at = $3, error = $4
+    WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const POSTPONE: &str =
-    "UPDATE deliveries SET next_at = ?3 WHERE tenant = ?1 AND id = ?2 AND state = 'pending'";
+    "UPDATE deliveries SET next_at = $3 WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const ABANDON: &str = "
-    UPDATE deliveries SET state = 'dead', changed_at = ?4, error = ?5
-    WHERE tenant = ?1 AND receiver = ?2 AND state = 'pending' AND changed_at <= ?3";
-pub(super) const COUNT: &str = "SELECT COUNT(*) FROM deliveries WHERE tenant = ?1 AND state = ?2";
+    UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
+pub(super) const COUNT: &str = "SELECT COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = $2";
 pub(super) const WAITING: &str = "
-    SELECT receiver, COUNT(*) AS n FROM deliveries WHERE tenant = ?1 AND state = 'pending' GROUP BY receiver
+    SELECT receiver, COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = 'pending' GROUP BY receiver
     ORDER BY receiver";
 
 impl Store {
@@ -69,14 +67,13 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn due_deliveries(&self, receiver: &str, now: Nanos, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        let query = sqlx::query(DUE).bind(TENANT).bind(receiver).bind(now).bind(limit);
-        let rows = query.fetch_all(&mut *self.reader(READING).await?).await;
+        let query = Statement::of(DUE).bind(receiver).bind(now).bind(limit);
+        let rows = self.read(READING, query, |row| Ok((row.get("id")?, delivery(row)))).await?;
         let mut due = Vec::new();
-        for row in rows.map_err(failed(READING, self.path()))? {
-            match delivery(&row) {
+        for (id, row) in rows {
+            match row {
                 Ok(delivery) => due.push(delivery),
                 Err(error) => {
-                    let id = row.try_get("id").map_err(failed(READING, self.path()))?;
                     let error = format!("what is stored of this message cannot be read any more: {error}");
                     self.delivery_dead(id, &error, now).await?;
                 }
@@ -90,9 +87,8 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn next_due(&self, receiver: &str) -> Result<Option<Nanos>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let query = sqlx::query_scalar(NEXT_DUE).bind(TENANT).bind(receiver);
-        query.fetch_one(&mut *reader).await.map_err(failed(READING, self.path()))
+        let next = self.read(READING, Statement::of(NEXT_DUE).bind(receiver), |row| row.get("next_at")).await?;
+        Ok(next.into_iter().next().flatten())
     }
 
     /// The receiver has it.
@@ -100,9 +96,8 @@ impl Store {
     /// # Errors
     /// When the file could not be written.
     pub async fn delivery_sent(&self, id: i64, receipt: &Receipt, now: Nanos) -> Result<(), StoreError> {
-        let receipt = serde_json::to_string(receipt).map_err(|error| sqlx::Error::Encode(error.into()));
-        let receipt = receipt.map_err(failed(WRITING, self.path()))?;
-        self.change(sqlx::query(SENT).bind(TENANT).bind(id).bind(now).bind(receipt)).await
+        let receipt = json(receipt).map_err(|error| self.failed(WRITING, error))?;
+        self.change(Statement::of(SENT).bind(id).bind(now).bind(receipt)).await
     }
 
     /// The attempt failed; the next is not before `next_at`.
@@ -110,7 +105,7 @@ impl Store {
     /// # Errors
     /// When the file could not be written.
     pub async fn delivery_retry(&self, id: i64, error: &str, next_at: Nanos, now: Nanos) -> Result<(), StoreError> {
-        self.change(sqlx::query(RETRY).bind(TENANT).bind(id).bind(now).bind(error).bind(next_at)).await
+        self.change(Statement::of(RETRY).bind(id).bind(now).bind(error).bind(next_at)).await
     }
 
     /// The attempt failed and there is no other. The row stays visible, and later ones of the incident go on.
@@ -118,7 +113,7 @@ impl Store {
     /// # Errors
     /// When the file could not be written.
     pub async fn delivery_dead(&self, id: i64, error: &str, now: Nanos) -> Result<(), StoreError> {
-        self.change(sqlx::query(DEAD).bind(TENANT).bind(id).bind(now).bind(error)).await
+        self.change(Statement::of(DEAD).bind(id).bind(now).bind(error)).await
     }
 
     /// Not tried, and not to be tried before `next_at` (a limit of ours).
@@ -126,7 +121,7 @@ impl Store {
     /// # Errors
     /// When the file could not be written.
     pub async fn delivery_postponed(&self, id: i64, next_at: Nanos) -> Result<(), StoreError> {
-        self.change(sqlx::query(POSTPONE).bind(TENANT).bind(id).bind(next_at)).await
+        self.change(Statement::of(POSTPONE).bind(id).bind(next_at)).await
     }
 
     /// Gives up what waits for a receiver and has not changed since `before`.
@@ -140,7 +135,7 @@ impl Store {
         error: &str,
         now: Nanos,
     ) -> Result<(), StoreError> {
-        self.change(sqlx::query(ABANDON).bind(TENANT).bind(receiver).bind(before).bind(now).bind(error)).await
+        self.change(Statement::of(ABANDON).bind(receiver).bind(before).bind(now).bind(error)).await
     }
 
     /// How many deliveries are in each state.
@@ -148,13 +143,11 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn deliveries_by_state(&self) -> Result<DeliveryCounts, StoreError> {
-        let mut reader = self.reader(READING).await?;
         let mut counts = DeliveryCounts::default();
         for (state, count) in [("pending", &mut counts.pending), ("sent", &mut counts.sent), ("dead", &mut counts.dead)]
         {
-            let found: Result<i64, _> =
-                sqlx::query_scalar(COUNT).bind(TENANT).bind(state).fetch_one(&mut *reader).await;
-            *count = found.map_err(failed(READING, self.path()))?.unsigned_abs();
+            let found = self.read(READING, Statement::of(COUNT).bind(state), |row| self::count(row, "n")).await?;
+            *count = found.first().copied().unwrap_or(0);
         }
         Ok(counts)
     }
@@ -164,38 +157,32 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn deliveries_waiting(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let mut reader = self.reader(READING).await?;
-        let rows = sqlx::query(WAITING).bind(TENANT).fetch_all(&mut *reader).await;
-        let waiting = |row: &SqliteRow| Ok((row.try_get("receiver")?, super::resume::count(row, "n")?));
-        rows.and_then(|rows| rows.iter().map(waiting).collect()).map_err(failed(READING, self.path()))
+        let waiting = |row: &Row| Ok((row.get("receiver")?, count(row, "n")?));
+        self.read(READING, Statement::of(WAITING), waiting).await
     }
 
-    async fn change(
-        &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<(), StoreError> {
-        let mut writer = self.writer(WRITING).await?;
-        query.execute(&mut *writer).await.map(|_| ()).map_err(failed(WRITING, self.path()))
+    async fn change(&self, statement: Statement) -> Result<(), StoreError> {
+        self.write(WRITING, statement).await.map(|_| ())
     }
 }
 
 /// Reads a row with the columns of `delivery_columns!`.
-pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+pub(super) fn delivery(row: &Row) -> Result<Delivery, sqlx::Error> {
     let transition: crate::incident::Transition = parsed(row, "document")?;
     let receipt = |column| -> Result<Option<Receipt>, sqlx::Error> {
-        row.try_get::<Option<&str>, _>(column)?.map(|_| parsed(row, column)).transpose()
+        row.get::<Option<&str>>(column)?.map(|_| parsed(row, column)).transpose()
     };
     Ok(Delivery {
-        id: row.try_get("id")?,
-        receiver: row.try_get("receiver")?,
-        incident: row.try_get("incident")?,
+        id: row.get("id")?,
+        receiver: row.get("receiver")?,
+        incident: row.get("incident")?,
         kind: transition.kind,
-        notification: Notification { key: row.try_get("key")?, transition, links: parsed(row, "links")? },
-        attempts: row.try_get("attempts")?,
+        notification: Notification { key: row.get("key")?, transition, links: parsed(row, "links")? },
+        attempts: u32::try_from(row.get::<i64>("attempts")?).unwrap_or(u32::MAX),
         state: named(row, "state")?,
-        first_try: row.try_get("first_try")?,
-        changed_at: row.try_get("changed_at")?,
-        error: row.try_get("error")?,
+        first_try: row.get("first_try")?,
+        changed_at: row.get("changed_at")?,
+        error: row.get("error")?,
         receipt: receipt("receipt")?,
         earlier: receipt("earlier")?,
     })

@@ -84,11 +84,47 @@ pub enum StoreError {
         /// What SQLite said.
         reason: String,
     },
+    /// The database server cannot be reached, or went away.
+    #[error(
+        "cannot {doing} {path}: {reason}; is PostgreSQL running there, and may it be reached from here (`store.url`)?"
+    )]
+    Away {
+        /// What was attempted.
+        doing: &'static str,
+        /// The database.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The database server does not let us in, or not do this.
+    #[error(
+        "cannot {doing} {path}: {reason}; check the user, the password, the database and its rights in `store.url`"
+    )]
+    Refused {
+        /// What was attempted.
+        doing: &'static str,
+        /// The database.
+        path: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The URL is none, or cannot be read.
+    #[error("store.url cannot be used: {reason}; it must be like postgres://user:password@host:5432/database")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// More than one incident begins like this.
     #[error("more than one incident begins with `{prefix}`; give more of its id")]
     Ambiguous {
         /// What was asked for.
         prefix: String,
+    },
+    /// Somebody else holds the lease now.
+    #[error("another sigyn has taken over `{name}`; nothing was written")]
+    Fenced {
+        /// Name of the lease.
+        name: String,
     },
     /// The store was closed before.
     #[error("cannot {doing} {path}: the store is closed already")]
@@ -128,20 +164,44 @@ mod code {
     pub(super) const NOTADB: i32 = 26;
 }
 
-/// Adds what was attempted to a failure of SQLite: `.map_err(failed("read ...", path))`.
-pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(sqlx::Error) -> StoreError {
-    let path = text(path);
-    move |error| match base_code(&error) {
-        Some(code::FULL) => StoreError::Full { doing, path },
-        Some(code::PERM | code::READONLY | code::CANTOPEN) => {
-            StoreError::NotWritable { doing, path, reason: message(&error) }
+/// Classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html> that get their own words.
+mod state {
+    pub(super) const AWAY: [&str; 2] = ["08", "57"];
+    pub(super) const REFUSED: [&str; 3] = ["28", "3D", "42501"];
+    pub(super) const FULL: &str = "53100";
+}
+
+/// Adds what was attempted to a failure: `.map_err(failed("read ...", place))`.
+pub(super) fn failed(doing: &'static str, place: &str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    let path = place.to_owned();
+    move |error| {
+        let is_server = place_is_server(&path);
+        match (base_code(&error), server_code(&error)) {
+            (Some(code::FULL), _) => StoreError::Full { doing, path },
+            (Some(code::PERM | code::READONLY | code::CANTOPEN), _) => {
+                StoreError::NotWritable { doing, path, reason: message(&error) }
+            }
+            (Some(code::CORRUPT | code::NOTADB), _) => StoreError::Corrupt { doing, path, reason: message(&error) },
+            (_, Some(state)) if state == state::FULL => StoreError::Full { doing, path },
+            (_, Some(state)) if state::AWAY.iter().any(|class| state.starts_with(class)) => {
+                StoreError::Away { doing, path, reason: message(&error) }
+            }
+            (_, Some(state)) if state::REFUSED.iter().any(|class| state.starts_with(class)) => {
+                StoreError::Refused { doing, path, reason: message(&error) }
+            }
+            _ if is_server && matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
+                StoreError::Away { doing, path, reason: error.to_string() }
+            }
+            _ if !is_server && matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
+                StoreError::Corrupt { doing, path, reason: message(&error) }
+            }
+            _ => StoreError::Failed { doing, path, source: Box::new(error) },
         }
-        Some(code::CORRUPT | code::NOTADB) => StoreError::Corrupt { doing, path, reason: message(&error) },
-        _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
-            StoreError::Corrupt { doing, path, reason: message(&error) }
-        }
-        _ => StoreError::Failed { doing, path, source: Box::new(error) },
     }
+}
+
+fn place_is_server(place: &str) -> bool {
+    place.starts_with("postgres://")
 }
 
 /// Failure of a file operation that is not SQLite's.
@@ -160,8 +220,16 @@ pub(super) fn text(path: &Path) -> String {
 
 /// SQLite's result code without its detail bits.
 pub(super) fn base_code(error: &sqlx::Error) -> Option<i32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<i32>().ok().map(|code| code & 0xff)
+    let error = error.as_database_error()?;
+    error.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+    error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// PostgreSQL's five characters.
+fn server_code(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    error.code().map(std::borrow::Cow::into_owned)
 }
 
 fn message(error: &sqlx::Error) -> String {

@@ -1,4 +1,4 @@
-//! What must survive a restart: one concrete store, in one SQLite file. Only this folder knows SQL.
+//! What must survive a restart: one concrete store, in one SQLite file or a PostgreSQL database. Only this folder knows SQL.
 //!
 //! What comes in: [`Commit`]s, one for each step of the engine, all or nothing. What goes out: what a restart needs, what
 //! is due to be sent, and lists for people.
@@ -6,9 +6,13 @@
 mod commit;
 pub mod config;
 mod delivery;
+mod dispatch;
 mod error;
 mod incident;
+mod lease;
+mod link;
 mod open;
+mod place;
 mod prune;
 mod resume;
 #[cfg(test)]
@@ -17,12 +21,13 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Step;
-use crate::incident::{Incident, Transition, TransitionKind};
+use crate::incident::{Incident, State, Transition, TransitionKind};
 use crate::notify::{Notification, Receipt};
 use crate::time::Nanos;
 
 pub use error::StoreError;
 pub use open::Store;
+pub use place::{Place, is_url};
 
 /// The account space of every row; more than one is to come.
 const TENANT: &str = "default";
@@ -41,6 +46,85 @@ pub struct Commit<'a> {
     pub deliveries: &'a [NewDelivery],
     /// The wall clock, for rows that people read.
     pub now: Nanos,
+    /// When set, nothing is written unless this is still the newest holder of the lease.
+    pub fence: Option<&'a Fence>,
+}
+
+/// What a holder of a lease shows when it writes. Whoever takes the lease gets the next token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Name of the lease.
+    pub name: String,
+    /// Counts up with each new holder.
+    pub token: i64,
+}
+
+/// Who has a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name.
+    pub name: String,
+    /// Who took it last; empty when it was given back.
+    pub holder: String,
+    /// Whether it has not run out.
+    pub live: bool,
+}
+
+/// A transition that nobody has dispatched yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queued {
+    /// Its place; it only grows.
+    pub seq: i64,
+    /// What the engine wrote.
+    pub transition: Transition,
+}
+
+/// A silence as it is stored; the document is opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSilence {
+    /// Unique.
+    pub id: String,
+    /// Opaque.
+    pub document: String,
+    /// When it is over; `None`: it comes again and again.
+    pub ends_at: Option<Nanos>,
+    /// When it was ended by hand.
+    pub expired_at: Option<Nanos>,
+}
+
+/// What one transaction of the dispatcher writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dispatched<'a> {
+    /// [`Queued::seq`] of the transitions that are dealt with.
+    pub taken: &'a [i64],
+    /// Orders of people that are carried out, by [`crate::engine::Command::id`].
+    pub orders_done: &'a [i64],
+    /// Leads and members as they stand. From the first time on `handling`, title, state, severity and `resolved_at` of the
+    /// incident are what is given here; what the engine writes later changes the rest.
+    pub incidents: &'a [Incident],
+    /// What people are told, by incident and number; a second one with the same is ignored.
+    pub notices: &'a [Transition],
+    /// One row for each notice and receiver that is told. The notice is one of these, or an earlier one.
+    pub deliveries: &'a [NewDelivery],
+    /// What the dispatcher must find again: document by key; `None` forgets it.
+    pub state: &'a [(String, Option<String>)],
+    /// Silences by id; `None` deletes.
+    pub silences: &'a [(String, Option<StoredSilence>)],
+    /// The wall clock, for rows that people read.
+    pub now: Nanos,
+    /// When set, nothing is written unless this is still the newest holder of the lease.
+    pub fence: Option<&'a Fence>,
+}
+
+/// Which incidents a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those whose title (of a lead: or a member's) has all these words, in any order; case does not matter.
+    pub text: Option<String>,
+    /// Also those that became members of another.
+    pub members: bool,
 }
 
 /// A message to be written with its transition.
@@ -48,8 +132,8 @@ pub struct Commit<'a> {
 pub struct NewDelivery {
     /// Name of the receiver: `slack`, `github`, `remediation_log`.
     pub receiver: String,
-    /// What to send. Its `key` is unique: a second row with the same key is ignored. Its transition is one of the step's
-    /// (or an earlier one of the incident) and is stored with those, once for all receivers.
+    /// What to send. Its `key` is unique: a second row with the same key is ignored. Its transition is stored once for all
+    /// receivers, as a notice.
     pub notification: Notification,
 }
 
@@ -112,8 +196,12 @@ pub struct WatchState {
 pub struct IncidentDetail {
     /// As it stands now.
     pub incident: Incident,
-    /// In the order of their numbers.
+    /// The incidents that became part of it, the oldest first.
+    pub members: Vec<Incident>,
+    /// What the engine said of its own group, in the order of their numbers.
     pub transitions: Vec<Transition>,
+    /// What people were told, in the order of their numbers.
+    pub notices: Vec<Transition>,
     /// In the order of writing.
     pub deliveries: Vec<Delivery>,
 }

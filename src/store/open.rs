@@ -1,6 +1,6 @@
-//! Opening and closing: the file, its lock, its connections and its shape.
+//! Opening and closing: the file or the server, the lock, the connections and the shape.
 //!
-//! What comes in: a folder. What goes out: a [`Store`]. What never happens here: two processes that write one store.
+//! What comes in: a [`Place`]. What goes out: a [`Store`]. What never happens here: two processes that write one file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -9,18 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::StoreError;
+use super::dispatch::write_words;
 use super::error::{base_code, failed, io_failed, text};
+use super::link::{Link, Row, Sql, Statement};
+use super::place::Place;
+use super::{Fence, StoreError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static FILE_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static SERVER_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+
+/// The migration since which incidents are found by words.
+const WORDS_SINCE: i64 = 3;
 
 /// How long a statement waits for another process' lock (a reader's checkpoint, a backup) before it fails.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long connecting to a server may take.
+const CONNECT: Duration = Duration::from_secs(10);
 /// The write-ahead file is cut back to this after a checkpoint, so that one large step does not stay on disk for ever.
 const WAL_LIMIT: &str = "67108864";
 /// `SQLITE_READONLY` and `SQLITE_CANTOPEN`: a reader cannot make the two files that it shares with writers.
@@ -35,87 +45,113 @@ pub struct Store {
 /// There is no pool on purpose: the number of connections is fixed, and a pool's timeouts are clocks of their own.
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
+    place: Place,
+    /// The place as people may see it.
+    shown: String,
     writer: Slot,
     readers: [Slot; 2],
     turn: AtomicUsize,
     read_only: bool,
-    /// Held while the store is open for writing. Its own file: closing any handle of the database file would drop
+    /// Of a file that nobody can write: see [`Store::open_read_only`].
+    immutable: bool,
+    /// Held while a file is open for writing. Its own file: closing any handle of the database file would drop
     /// SQLite's own locks on it (POSIX), and the system releases it when the process dies.
     lock: std::sync::Mutex<Option<File>>,
 }
 
-type Slot = Mutex<Option<SqliteConnection>>;
+type Slot = Mutex<Option<Link>>;
+
+pub(super) type Guard<'a> = MappedMutexGuard<'a, Link>;
 
 impl Store {
-    /// Opens `<dir>/sigyn.db` for reading and writing; makes folder and file, and brings its shape up to date.
+    /// Opens the place for reading and writing: makes folder and file (`<dir>/sigyn.db`), and brings its shape up to date.
+    /// Of a file there is one writer; a server may have several, which share their work by leases.
     ///
     /// # Errors
-    /// When another process has it open for writing, a newer sigyn has written it, or it cannot be written.
-    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|error| io_failed("make the folder", dir, &error))?;
-        let path = file(dir);
-        let lock = lock(dir, &path)?;
-        let mut writer = writer(&path).await?;
-        migrate(&mut writer, &path).await?;
-        let readers = [reader(&path, false).await?, reader(&path, false).await?];
-        Ok(Self::new(path, Some(writer), readers, Some(lock)))
+    /// When another process has the file open for writing, a newer sigyn has written it, or it cannot be written.
+    pub async fn open(place: impl Into<Place>) -> Result<Self, StoreError> {
+        Self::open_with(place.into(), None).await
     }
 
-    /// Opens `<dir>/sigyn.db` for reading only, also while another process writes it. Writing methods fail.
+    /// A store as an older sigyn would have left it.
+    #[cfg(test)]
+    pub(super) async fn open_as_of(place: Place, version: i64) -> Result<Self, StoreError> {
+        Self::open_with(place, Some(version)).await
+    }
+
+    /// Brings the shape up to that of a version; `None`: the newest.
+    async fn open_with(place: Place, target: Option<i64>) -> Result<Self, StoreError> {
+        let lock = match &place {
+            Place::Folder(dir) => {
+                std::fs::create_dir_all(dir).map_err(|error| io_failed("make the folder", dir, &error))?;
+                Some(lock(dir, &file(dir))?)
+            }
+            Place::Server(_) => None,
+        };
+        let shown = place.to_string();
+        let mut writer = writer(&place).await?;
+        let was = version(&mut writer).await.map_err(failed("open", &shown))?;
+        migrate(&mut writer, &shown, target).await?;
+        if (1..WORDS_SINCE).contains(&was) {
+            index_words(&mut writer).await.map_err(failed("bring up to date", &shown))?;
+        }
+        let readers = [reader(&place, false).await?, reader(&place, false).await?];
+        Ok(Self::new(place, Some(writer), readers, Access { lock, immutable: false }))
+    }
+
+    /// Opens the place for reading only, also while another process writes it. Writing methods fail.
     ///
     /// # Errors
     /// When there is no store, or its shape is not this version's.
-    pub async fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
-        let path = file(dir);
-        if !path.exists() {
-            return Err(StoreError::Missing { path: text(&path) });
-        }
+    pub async fn open_read_only(place: impl Into<Place>) -> Result<Self, StoreError> {
+        let place = place.into();
+        must_exist(&place)?;
         let mut immutable = false;
-        let mut first = reader(&path, immutable).await?;
+        let mut first = reader(&place, immutable).await?;
         let mut found = version(&mut first).await;
-        if let Err(error) = &found
+        if let (Err(error), Place::Folder(dir)) = (&found, &place)
             && NO_SHARED_FILES.contains(&base_code(error))
-            && !wal(&path).exists()
+            && !wal(&file(dir)).exists()
         {
             // A folder that we cannot write, without the files that a living writer keeps: nobody writes.
             immutable = true;
-            first = reader(&path, immutable).await?;
+            first = reader(&place, immutable).await?;
             found = version(&mut first).await;
         }
-        check_version(found.map_err(failed("read", &path))?, &path)?;
-        let readers = [first, reader(&path, immutable).await?];
-        Ok(Self::new(path, None, readers, None))
+        check_version(found.map_err(failed("read", &place.to_string()))?, &place)?;
+        let readers = [first, reader(&place, immutable).await?];
+        Ok(Self::new(place, None, readers, Access { lock: None, immutable }))
     }
 
-    /// Opens `<dir>/sigyn.db` beside the process that works with it, for what people want of it: reading, and
+    /// Opens the place beside the process that works with it, for what people want of it: reading, and
     /// [`Store::append_command`]. Nothing else may be written through it.
     ///
     /// # Errors
     /// When there is no store, or its shape is not this version's.
-    pub async fn open_beside(dir: &Path) -> Result<Self, StoreError> {
-        let path = file(dir);
-        if !path.exists() {
-            return Err(StoreError::Missing { path: text(&path) });
-        }
-        let mut writer = writer(&path).await?;
-        check_version(version(&mut writer).await.map_err(failed("read", &path))?, &path)?;
-        let readers = [reader(&path, false).await?, reader(&path, false).await?];
-        Ok(Self::new(path, Some(writer), readers, None))
+    pub async fn open_beside(place: impl Into<Place>) -> Result<Self, StoreError> {
+        let place = place.into();
+        must_exist(&place)?;
+        let mut writer = writer(&place).await?;
+        check_version(version(&mut writer).await.map_err(failed("read", &place.to_string()))?, &place)?;
+        let readers = [reader(&place, false).await?, reader(&place, false).await?];
+        Ok(Self::new(place, Some(writer), readers, Access { lock: None, immutable: false }))
     }
 
     /// Ends all connections and lets another process open the store. Waits for what is running; later calls fail.
     ///
     /// # Errors
-    /// When SQLite could not close the file; everything committed is safe all the same.
+    /// When a connection could not be closed in order; everything committed is safe all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
         let mut result = Ok(());
         // The writer comes last, so that it can fold the write-ahead file back into the database.
         for slot in inner.readers.iter().chain([&inner.writer]) {
-            let connection = slot.lock().await.take();
-            if let Some(connection) = connection {
-                result = connection.close().await.map_err(failed("close", &inner.path)).and(result);
+            let link = slot.lock().await.take();
+            if let Some(link) = link {
+                // One that failed cannot be closed in order, and need not.
+                let spoilt = link.is_spoilt();
+                let closed = link.close().await.map_err(failed("close", &inner.shown));
+                result = if spoilt { result } else { closed.and(result) };
             }
         }
         if let Ok(mut lock) = inner.lock.lock() {
@@ -124,56 +160,114 @@ impl Store {
         result
     }
 
-    /// The database file.
+    /// The database file, or the server and its database, as people may see it.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.inner.path
+    pub fn place(&self) -> &str {
+        &self.inner.shown
     }
 
-    fn new(
-        path: PathBuf,
-        writer: Option<SqliteConnection>,
-        readers: [SqliteConnection; 2],
-        lock: Option<File>,
-    ) -> Self {
+    /// Whether several processes may work with it at the same time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.place, Place::Server(_))
+    }
+
+    fn new(place: Place, writer: Option<Link>, readers: [Link; 2], access: Access) -> Self {
         let readers = readers.map(|reader| Mutex::new(Some(reader)));
-        let read_only = writer.is_none();
+        let (read_only, shown) = (writer.is_none(), place.to_string());
+        let Access { lock, immutable } = access;
         let (writer, lock, turn) = (Mutex::new(writer), std::sync::Mutex::new(lock), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { path, writer, readers, turn, read_only, lock }) }
+        Self { inner: Arc::new(Inner { place, shown, writer, readers, turn, read_only, immutable, lock }) }
     }
 
-    /// The one connection that writes; `doing` is for the message when there is none.
+    /// The one connection that writes; `doing` is for the message when there is none. What failed before, or was left
+    /// in the middle of a transaction, is replaced first.
     pub(super) async fn writer(&self, doing: &'static str) -> Result<Guard<'_>, StoreError> {
         if self.inner.read_only {
-            return Err(StoreError::ReadOnly { doing, path: text(&self.inner.path) });
+            return Err(StoreError::ReadOnly { doing, path: self.inner.shown.clone() });
         }
-        self.take(&self.inner.writer, doing).await
-    }
-
-    /// Replaces the writing connection after a failed transaction. SQLite takes some back by itself (a full disk), sqlx does
-    /// not notice, and its connection would refuse to begin another for ever. When it cannot be replaced now, the next
-    /// failure tries again.
-    pub(super) async fn renew(&self, connection: &mut SqliteConnection) {
-        if let Ok(fresh) = writer(&self.inner.path).await {
-            *connection = fresh;
+        let mut guard = self.take(&self.inner.writer, doing).await?;
+        guard.rollback().await;
+        if guard.is_spoilt() {
+            *guard = writer(&self.inner.place).await?;
         }
+        Ok(guard)
     }
 
     /// A connection for reading. It sees everything that is committed.
     pub(super) async fn reader(&self, doing: &'static str) -> Result<Guard<'_>, StoreError> {
         let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed) % self.inner.readers.len();
-        self.take(&self.inner.readers[turn], doing).await
+        let mut guard = self.take(&self.inner.readers[turn], doing).await?;
+        if guard.is_spoilt() {
+            *guard = reader(&self.inner.place, self.inner.immutable).await?;
+        }
+        Ok(guard)
     }
 
     async fn take<'a>(&'a self, slot: &'a Slot, doing: &'static str) -> Result<Guard<'a>, StoreError> {
         MutexGuard::try_map(slot.lock().await, Option::as_mut)
-            .map_err(|_| StoreError::Closed { doing, path: text(&self.inner.path) })
+            .map_err(|_| StoreError::Closed { doing, path: self.inner.shown.clone() })
+    }
+
+    /// Reads all rows of an answer. A connection that went away since it was last used is made anew once.
+    pub(super) async fn read<T>(
+        &self,
+        doing: &'static str,
+        statement: Statement,
+        each: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut link = self.reader(doing).await?;
+        let mut rows = link.all(statement.clone()).await;
+        if rows.is_err() && link.is_spoilt() {
+            *link = reader(&self.inner.place, self.inner.immutable).await?;
+            rows = link.all(statement).await;
+        }
+        rows.and_then(|rows| rows.iter().map(each).collect()).map_err(|error| self.failed(doing, error))
+    }
+
+    /// Carries out one statement; returns how many rows it changed.
+    pub(super) async fn write(&self, doing: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        let mut writer = self.writer(doing).await?;
+        writer.run(statement).await.map_err(|error| self.failed(doing, error))
+    }
+
+    /// Ends a transaction: `written` is false when its fence did not hold.
+    pub(super) async fn settle(
+        &self,
+        writer: &mut Link,
+        written: Result<bool, sqlx::Error>,
+        fence: Option<&Fence>,
+        doing: &'static str,
+    ) -> Result<(), StoreError> {
+        // After a commit there is nothing to take back.
+        writer.rollback().await;
+        match (written, fence) {
+            (Ok(true), _) | (Ok(false), None) => Ok(()),
+            (Ok(false), Some(fence)) => Err(StoreError::Fenced { name: fence.name.clone() }),
+            (Err(error), _) => Err(self.failed(doing, error)),
+        }
+    }
+
+    /// Adds what was attempted to a failure.
+    pub(super) fn failed(&self, doing: &'static str, error: sqlx::Error) -> StoreError {
+        failed(doing, &self.inner.shown)(error)
     }
 }
 
-pub(super) type Guard<'a> = MappedMutexGuard<'a, SqliteConnection>;
+/// How a file is held.
+struct Access {
+    lock: Option<File>,
+    immutable: bool,
+}
 
-fn file(dir: &Path) -> PathBuf {
+fn must_exist(place: &Place) -> Result<(), StoreError> {
+    match place {
+        Place::Folder(dir) if !file(dir).exists() => Err(StoreError::Missing { path: place.to_string() }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn file(dir: &Path) -> PathBuf {
     dir.join("sigyn.db")
 }
 
@@ -186,8 +280,12 @@ fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).foreign_keys(true).disable_statement_logging()
 }
 
-async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
-    options(path)
+async fn writer(place: &Place) -> Result<Link, StoreError> {
+    let dir = match place {
+        Place::Folder(dir) => dir,
+        Place::Server(server) => return server_link(server, place).await,
+    };
+    options(&file(dir))
         .create_if_missing(true)
         // Write-ahead: readers never wait for the writer.
         .journal_mode(SqliteJournalMode::Wal)
@@ -198,11 +296,25 @@ async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
         .pragma("journal_size_limit", WAL_LIMIT)
         .connect()
         .await
-        .map_err(failed("open", path))
+        .map(Link::sqlite)
+        .map_err(failed("open", &place.to_string()))
 }
 
-async fn reader(path: &Path, immutable: bool) -> Result<SqliteConnection, StoreError> {
-    options(path).read_only(true).immutable(immutable).connect().await.map_err(failed("open", path))
+async fn reader(place: &Place, immutable: bool) -> Result<Link, StoreError> {
+    let dir = match place {
+        Place::Folder(dir) => dir,
+        Place::Server(server) => return server_link(server, place).await,
+    };
+    let connected = options(&file(dir)).read_only(true).immutable(immutable).connect().await;
+    connected.map(Link::sqlite).map_err(failed("open", &place.to_string()))
+}
+
+async fn server_link(server: &PgConnectOptions, place: &Place) -> Result<Link, StoreError> {
+    let connected = tokio::time::timeout(CONNECT, server.connect()).await.unwrap_or_else(|_| {
+        let text = format!("no answer within {} s", CONNECT.as_secs());
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
+    });
+    connected.map(Link::postgres).map_err(failed("open", &place.to_string()))
 }
 
 /// Takes the lock that keeps a second writer out, and leaves our process id for its message.
@@ -227,40 +339,63 @@ fn lock(dir: &Path, path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    match MIGRATIONS.run_direct(None, writer, false).await {
+async fn migrate(writer: &mut Link, shown: &str, target: Option<i64>) -> Result<(), StoreError> {
+    let done = match writer.as_postgres() {
+        Some(server) => SERVER_MIGRATIONS.run_direct(target, server, false).await,
+        None => match writer.as_sqlite() {
+            Some(file) => FILE_MIGRATIONS.run_direct(target, file, false).await,
+            None => Ok(()),
+        },
+    };
+    match done {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found)) => {
-            Err(StoreError::Newer { path: text(path), found, known: known_version() })
+            Err(StoreError::Newer { path: shown.to_owned(), found, known: known_version() })
         }
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-            Err(failed("bring up to date", path)(error))
+            Err(failed("bring up to date", shown)(error))
         }
         Err(error) => {
-            Err(StoreError::Corrupt { doing: "bring up to date", path: text(path), reason: error.to_string() })
+            Err(StoreError::Corrupt { doing: "bring up to date", path: shown.to_owned(), reason: error.to_string() })
         }
     }
 }
 
-/// Number of this binary's newest migration.
-fn known_version() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+/// Writes the words of incidents that an older sigyn stored. When it is cut off, some are not found by words.
+async fn index_words(writer: &mut Link) -> Result<(), sqlx::Error> {
+    writer.begin().await?;
+    for row in writer.all(Statement::plain("SELECT id, started_at, title FROM incidents")).await? {
+        let (id, title): (String, String) = (row.get("id")?, row.get("title")?);
+        write_words(writer, &id, row.get("started_at")?, std::iter::once(title.as_str())).await?;
+    }
+    writer.commit().await
+}
+
+/// Number of this binary's newest migration; both databases have the same.
+pub(super) fn known_version() -> i64 {
+    FILE_MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// Number of the store's newest migration; 0 when its first start was cut off.
-async fn version(reader: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
-    if !sqlx::query_scalar(BEGUN).fetch_one(&mut *reader).await? {
+pub(super) async fn version(reader: &mut Link) -> Result<i64, sqlx::Error> {
+    const BEGUN: Sql = Sql {
+        sqlite: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations') AS begun",
+        postgres: "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS begun",
+    };
+    const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations WHERE success";
+    let begun = reader.one(Statement::plain(BEGUN)).await?.map(|row| row.get::<bool>("begun")).transpose()?;
+    if begun != Some(true) {
         return Ok(0);
     }
-    sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success").fetch_one(reader).await
+    let newest = reader.one(Statement::plain(NEWEST)).await?;
+    newest.map_or(Ok(0), |row| row.get("version"))
 }
 
-fn check_version(found: i64, path: &Path) -> Result<(), StoreError> {
-    let known = known_version();
+fn check_version(found: i64, place: &Place) -> Result<(), StoreError> {
+    let (known, path) = (known_version(), place.to_string());
     match found.cmp(&known) {
-        std::cmp::Ordering::Less => Err(StoreError::Older { path: text(path), found, known }),
+        std::cmp::Ordering::Less => Err(StoreError::Older { path, found, known }),
         std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(StoreError::Newer { path: text(path), found, known }),
+        std::cmp::Ordering::Greater => Err(StoreError::Newer { path, found, known }),
     }
 }

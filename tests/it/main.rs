@@ -15,7 +15,11 @@ mod late;
 mod leak;
 mod old_loki;
 mod quality;
+mod routing;
 mod scan;
+#[path = "../../src/store/tests/server.rs"]
+mod server;
+mod several;
 mod shop;
 mod static_binary;
 mod tls;

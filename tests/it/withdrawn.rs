@@ -17,7 +17,7 @@ const TEXT: &str = "the watch was taken out of the settings";
 
 /// Settings with one watch.
 fn settings(name: &str, query: &str) -> String {
-    format!("watches:\n  - name: {name}\n    query: '{query}'\nincident:\n  resolve_after: 1h\n")
+    format!("watches:\n  - name: {name}\n    query: '{query}'\nincident:\n  keep_firing_for: 1h\n")
 }
 
 /// A Loki in which a service fails at this very moment.

@@ -7,6 +7,7 @@ mod find;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod worth;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use super::value::Values;
 use super::voice::Detectors;
 use super::{Check, Common, Frequent, Gate, Level, Odd, PatternEvidence, PatternKind, Sample};
 use unit::UnitInfo;
+use worth::Worth;
 
 use crate::collect::{Entry, Stream};
 use crate::time::{MINUTE, Nanos};
@@ -83,6 +85,7 @@ pub struct Patterns {
     fresh: Vec<(Unit, f64)>,
     samples: Samples,
     spread: Spread,
+    worth: Worth,
     /// Length of a window.
     window: Nanos,
     needed: f64,
@@ -141,6 +144,7 @@ impl Patterns {
             fresh: Vec::new(),
             samples: Samples::default(),
             spread: Spread::default(),
+            worth: Worth::default(),
             window: nanos,
             missed: None,
             config: DetectConfig { window, ..config.clone() },
@@ -167,7 +171,9 @@ impl Patterns {
     /// Where the entries of a stream of a group belong.
     pub fn place(&mut self, group: u64, stream: &Arc<Stream>) -> Place {
         let group = self.group(group);
-        Place { group, stream: self.miner.stream(stream.hash), origin: self.spread.origin(group.0, stream) }
+        let slot = self.miner.stream(stream.hash);
+        self.worth.add(group.0, slot);
+        Place { group, stream: slot, origin: self.spread.origin(group.0, stream) }
     }
 
     /// Forgets where lines come from when there are too many places. True when it did: places are to be asked for again.
@@ -279,11 +285,13 @@ impl Patterns {
             return Vec::new();
         }
         self.spread.close();
+        self.worth.close(&self.miner);
         let mut found = self.sessions(end);
         found.extend(self.novel(end));
         found.extend(self.bursts(end));
         found.extend(self.values(end));
         self.samples.close();
+        found.retain(|one| !self.worth.is_poor(one.group));
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
         });
@@ -294,6 +302,19 @@ impl Patterns {
             }
         }
         kept
+    }
+
+    /// Whether templates say nothing about a group: nearly each line has its own. Then it is judged by levels, rates and
+    /// lengths alone.
+    #[must_use]
+    pub fn is_poor(&self, group: GroupNumber) -> bool {
+        self.worth.is_poor(group)
+    }
+
+    /// Groups about which templates say nothing, also those whose lines are all alike.
+    #[must_use]
+    pub fn poor(&self) -> u32 {
+        self.worth.poor()
     }
 
     /// Forgets what is open: entries before `start` were not read.

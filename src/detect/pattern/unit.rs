@@ -40,7 +40,7 @@ impl Patterns {
             };
         }
         let text = self.miner.get(template).map_or("", |template| template.text);
-        let unknown = self.state.novelty.unknown_words(text);
+        let unknown = self.state.novelty.unknown_words(group, text);
         let ending = ending(text);
         if let Some(known) = self.known_as((group, ending), level, text) {
             self.state.again.push((group, template, known));

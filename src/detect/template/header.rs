@@ -210,24 +210,25 @@ impl Look {
 
 impl Counts {
     fn add(&mut self, look: &Look) {
-        self.seen += 1;
-        self.time += u32::from(look.time);
-        self.level += u32::from(look.level);
-        self.letter += u32::from(look.letter);
-        self.bracket += u32::from(look.bracket);
-        self.separator += u32::from(look.separator);
-        self.name += u32::from(look.name);
-        self.number += u32::from(look.number);
-        self.apart += u32::from(look.apart);
-        self.place += u32::from(look.place);
+        self.seen = self.seen.saturating_add(1);
+        self.time = self.time.saturating_add(look.time.into());
+        self.level = self.level.saturating_add(look.level.into());
+        self.letter = self.letter.saturating_add(look.letter.into());
+        self.bracket = self.bracket.saturating_add(look.bracket.into());
+        self.separator = self.separator.saturating_add(look.separator.into());
+        self.name = self.name.saturating_add(look.name.into());
+        self.number = self.number.saturating_add(look.number.into());
+        self.apart = self.apart.saturating_add(look.apart.into());
+        self.place = self.place.saturating_add(look.place.into());
         self.marked |= look.marked;
         self.varied |= self.first != 0 && self.first != look.hash;
         self.first = look.hash;
     }
 
     fn kind(&self, lines: u32) -> Kind {
-        let most = |count: u32| count * 100 >= COVER * lines;
-        let many = |count: u32| count * 100 >= COVER_LOOSE * lines;
+        let part = |count: u32, cover: u32| u64::from(count) * 100 >= u64::from(cover) * u64::from(lines);
+        let most = |count: u32| part(count, COVER);
+        let many = |count: u32| part(count, COVER_LOOSE);
         match () {
             () if most(self.time) => Kind::Time,
             () if most(self.level) && (self.marked || self.varied) => Kind::Level,
@@ -259,12 +260,12 @@ struct Form {
 
 impl Form {
     fn add(&mut self, looks: &[Look]) {
-        self.lines += 1;
+        self.lines = self.lines.saturating_add(1);
         self.columns.iter_mut().zip(looks).for_each(|(counts, look)| counts.add(look));
     }
 
     fn header(&self) -> Header {
-        let whole = |counts: &&Counts| counts.seen * 100 >= COVER * self.lines;
+        let whole = |counts: &&Counts| u64::from(counts.seen) * 100 >= u64::from(COVER) * u64::from(self.lines);
         let mut kinds: Vec<Kind> =
             self.columns.iter().take_while(whole).map(|counts| counts.kind(self.lines)).collect();
         let Some(last) = last_anchor(&kinds) else { return Header::default() };
@@ -379,9 +380,9 @@ impl Learner {
         forms.sort_by_key(|(_, form)| std::cmp::Reverse(form.lines));
         forms.truncate(FORMS);
         let forms: Vec<_> = forms.iter().map(|(of, form)| (form.lines, *of, form.header())).collect();
-        let lines: u32 = forms.iter().map(|(lines, ..)| lines).sum();
+        let lines: usize = forms.iter().map(|(lines, ..)| *lines as usize).sum();
         let columns: usize = forms.iter().map(|(lines, _, header)| header.kinds.len() * *lines as usize).sum();
-        let single = forms.is_empty() || 2 * columns <= (2 * all.kinds.len() + 1) * lines as usize;
+        let single = forms.is_empty() || 2 * columns <= (2 * all.kinds.len() + 1) * lines;
         let forms = if single { Vec::new() } else { forms.into_iter().map(|(_, of, header)| (of, header)).collect() };
         Headers { all, forms }
     }

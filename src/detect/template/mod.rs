@@ -71,7 +71,7 @@ impl Default for Limits {
 }
 
 /// A stream of a miner; good until [`Limits::streams`] others were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamSlot(u32);
 
 /// What a line is.

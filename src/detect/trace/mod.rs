@@ -33,6 +33,8 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
+/// What none of the sessions of so many windows does is over.
+const STILL: usize = 3;
 /// Sessions that repeat a step before it is told.
 const LEAST_AGAIN: f64 = 3.0;
 /// Sessions with a line that make it known.
@@ -262,6 +264,7 @@ impl Trace {
     fn weigh(&self, kind: Kind, known: &[(Unit, &TypeTally)]) -> Option<Deviation> {
         let mut best: Option<Deviation> = None;
         let mut before: Option<f64> = None;
+        let mut still = true;
         let span = self.since_told(kind);
         let mut parts: Vec<Part> = known.iter().filter_map(|(root, model)| Part::of(*root, model, kind)).collect();
         let mut starts = (0.0, 0.0);
@@ -281,8 +284,11 @@ impl Trace {
                 over(kind, &parts, at + 1)
             };
             // It has to go on: what is over was told when it was there.
-            let goes_on = before.is_none_or(|before| before >= GOES_ON);
+            let goes_on = still && before.is_none_or(|before| before >= GOES_ON);
             before = Some(one.surprise);
+            if at + 1 == STILL {
+                still = one.seen > 0.0;
+            }
             if goes_on && best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
                 best = Some(one);
             }

@@ -1,13 +1,17 @@
 //! Labels of streams, groups and incidents, and the fingerprint made of them.
 //!
 //! What comes in: name/value pairs from Loki or the settings. What goes out: an ordered set with a hash that is the
-//! same on every machine and in every version. No matching happens here.
+//! same on every machine and in every version. What people ask of labels is in [`matcher`].
+
+pub mod matcher;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use matcher::{Matcher, Matchers};
 
 /// An ordered set of label names and values, as Loki and Prometheus know them. Cheap to clone: each window bears it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,0 +1,197 @@
+//! What is counted of a route: interruptions of the day, what goes to the digest, new incidents of late, and a storm.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::detect::Group;
+use crate::incident::{Handling, Incident, Member, Severity, State};
+use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
+use crate::time::{Nanos, TimeRange};
+
+/// Rows of a table; more are counted only.
+const MAX_ROWS: usize = 100;
+
+/// What is counted of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Book {
+    /// Start of the day that is counted, and messages in it that interrupted somebody.
+    day: Nanos,
+    interruptions: u32,
+    /// What is told in the digest.
+    digest: Table,
+    /// When the digest comes.
+    pub(super) digest_at: Option<Nanos>,
+    /// When new incidents were told of late.
+    opened: VecDeque<Nanos>,
+    /// The storm that goes on.
+    pub(super) storm: Option<Storm>,
+}
+
+/// New incidents that are told as one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Storm {
+    pub(super) started_at: Nanos,
+    /// When its newest incident came.
+    newest: Nanos,
+    table: Table,
+    /// Notices so far, and the time of the last.
+    pub(super) number: u64,
+    pub(super) told_at: Nanos,
+    /// Something came since.
+    pub(super) news: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Table {
+    from: Nanos,
+    rows: Vec<Member>,
+    more: u64,
+}
+
+impl Table {
+    fn add(&mut self, incident: &Incident, now: Nanos) {
+        if self.rows.is_empty() {
+            self.from = now;
+        }
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == incident.id) {
+            *row = Member::from(incident);
+        } else if self.rows.len() < MAX_ROWS {
+            self.rows.push(Member::from(incident));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.rows.len() as u64 + self.more
+    }
+}
+
+impl Book {
+    /// Whether one more message may interrupt somebody today.
+    pub(super) fn may_interrupt(&mut self, day: TimeRange, limit: u32) -> bool {
+        if self.day != day.start {
+            (self.day, self.interruptions) = (day.start, 0);
+        }
+        self.interruptions < limit
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        self.interruptions = self.interruptions.saturating_add(1);
+    }
+
+    /// Whether a new incident now is one of more than `most` within `within` nanoseconds.
+    pub(super) fn is_storm(&mut self, now: Nanos, most: u32, within: Nanos) -> bool {
+        while self.opened.front().is_some_and(|at| *at <= now - within) {
+            self.opened.pop_front();
+        }
+        self.storm.is_some() || self.opened.len() >= most as usize
+    }
+
+    /// A new incident is told by itself.
+    pub(super) fn opened(&mut self, now: Nanos, most: u32) {
+        self.opened.push_back(now);
+        while self.opened.len() > most.max(1) as usize {
+            self.opened.pop_front();
+        }
+    }
+
+    /// A new incident is told as a row of the storm.
+    pub(super) fn in_storm(&mut self, incident: &Incident, now: Nanos) {
+        let storm = self.storm.get_or_insert_with(|| Storm {
+            started_at: now,
+            newest: now,
+            table: Table::default(),
+            number: 0,
+            told_at: Nanos::MIN,
+            news: true,
+        });
+        storm.table.add(incident, now);
+        (storm.newest, storm.news) = (now, true);
+    }
+
+    /// What waits is told in the digest.
+    pub(super) fn in_digest(&mut self, incident: &Incident, now: Nanos, at: impl FnOnce() -> Nanos) {
+        self.digest.add(incident, now);
+        self.digest_at.get_or_insert_with(at);
+    }
+
+    /// The digest, when it is due.
+    pub(super) fn digest(&mut self, path: &str, now: Nanos) -> Option<Incident> {
+        self.digest_at.take_if(|at| *at <= now)?;
+        let table = std::mem::take(&mut self.digest);
+        let count = table.count();
+        let detail = format!(
+            "{} that {} not told one by one: below the severity of the route, or over its interruptions_per_day",
+            incidents(count),
+            if count == 1 { "was" } else { "were" }
+        );
+        let title = format!("digest: {}", incidents(count));
+        Some(report(("digest", path), (table.from, now), title, detail, table))
+    }
+}
+
+impl Storm {
+    /// When it is over: nothing new for `within` nanoseconds.
+    pub(super) fn ends(&self, within: Nanos) -> Nanos {
+        self.newest.saturating_add(within)
+    }
+
+    /// The incident that tells it.
+    pub(super) fn incident(&self, path: &str, now: Nanos, over: bool) -> Incident {
+        let count = self.table.count();
+        let detail = format!(
+            "more new incidents than notify.storm allows; {} are told in this table instead of one by one until no new \
+             one has come for a while. What becomes worse is still told by itself",
+            incidents(count)
+        );
+        let title = "storm: many new incidents at once".to_owned();
+        let mut incident = report(("storm", path), (self.started_at, now), title, detail, self.table.clone());
+        incident.severity = self.table.rows.iter().map(|row| row.severity).max().unwrap_or(Severity::Warning);
+        if !over {
+            (incident.state, incident.resolved_at) = (State::Firing, None);
+        }
+        incident
+    }
+}
+
+fn incidents(count: u64) -> String {
+    if count == 1 { "1 incident".to_owned() } else { format!("{count} incidents") }
+}
+
+/// An incident about sigyn's own telling, with a table.
+fn report(
+    (problem, path): (&str, &str),
+    (from, now): (Nanos, Nanos),
+    title: String,
+    mut detail: String,
+    table: Table,
+) -> Incident {
+    let labels: Labels = [("service", "sigyn"), ("problem", problem), ("on", path)].into_iter().collect();
+    let fingerprint = Fingerprint::of("default", "sigyn", &labels);
+    let id = fnv1a(fnv1a(FNV_OFFSET, &fingerprint.0.to_le_bytes()), &from.to_le_bytes());
+    if table.more > 0 {
+        detail.push_str(&format!("; the first {} are shown", table.rows.len()));
+    }
+    Incident {
+        id: format!("{id:016x}"),
+        group: Group { fingerprint, labels },
+        watch: "sigyn".to_owned(),
+        labels: Labels::new(),
+        owner: None,
+        runbook_url: None,
+        state: State::Resolved,
+        severity: Severity::Info,
+        title,
+        started_at: from,
+        last_seen: now,
+        resolved_at: Some(now),
+        windows: 0,
+        lines: 0,
+        worst: None,
+        rates: Vec::new(),
+        detail: Some(detail),
+        handling: Handling { members: table.rows, ..Handling::default() },
+    }
+}

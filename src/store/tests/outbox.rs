@@ -1,0 +1,77 @@
+//! The rows of the outbox.
+
+use super::*;
+
+on_both!(
+    order_is_kept_per_incident_and_receiver,
+    dead_deliveries_stay_visible_and_block_nothing,
+    a_message_that_cannot_be_read_is_given_up,
+);
+
+async fn order_is_kept_per_incident_and_receiver(ground: Ground) {
+    let store = ground.open().await;
+    let a = |number, kind| transition(number, kind, incident("aaaa", T0, State::Firing));
+    let (step, rows) = told(vec![a(1, TransitionKind::Opened), a(2, TransitionKind::Continued)]);
+    write(&store, &step, &rows, T0).await;
+    let (step, rows) = told(vec![transition(1, TransitionKind::Opened, incident("bbbb", T0, State::Firing))]);
+    write(&store, &step, &rows, T0).await;
+
+    let keys = async |receiver: &str, now| -> Vec<String> {
+        let due = store.due_deliveries(receiver, now, 10).await.unwrap();
+        due.into_iter().map(|delivery| delivery.notification.key).collect()
+    };
+    assert_eq!(keys("slack", T0).await, ["aaaa/1/slack", "bbbb/1/slack"]);
+    assert_eq!(keys("slack", T0 - 1).await, [""; 0], "nothing before its time");
+    assert_eq!(keys("nobody", T0).await, [""; 0]);
+
+    // The first fails: the second of the same incident waits for it, another incident and receiver do not.
+    let first = store.due_deliveries("slack", T0, 1).await.unwrap()[0].clone();
+    store.delivery_retry(first.id, "503", T0 + MINUTE, T0 + 1).await.unwrap();
+    assert_eq!(keys("slack", T0 + 2).await, ["bbbb/1/slack"]);
+    assert_eq!(keys("github", T0 + 2).await, ["aaaa/1/github", "bbbb/1/github"]);
+    let other = store.due_deliveries("slack", T0 + 2, 1).await.unwrap()[0].clone();
+    store.delivery_sent(other.id, &Receipt::default(), T0 + 3).await.unwrap();
+    assert_eq!(store.next_due("slack").await.unwrap(), Some(T0 + MINUTE), "not the time of those behind it");
+    let again = store.due_deliveries("slack", T0 + MINUTE, 9).await.unwrap();
+    assert_eq!((again.len(), again[0].attempts, again[0].first_try), (1, 1, Some(T0 + 1)));
+    assert_eq!(again[0].error.as_deref(), Some("503"));
+
+    // Sent: the second becomes due and knows the receipt of the first.
+    let receipt = Receipt { id: Some("17".to_owned()), url: None };
+    store.delivery_sent(first.id, &receipt, T0 + MINUTE).await.unwrap();
+    let second = store.due_deliveries("slack", T0 + MINUTE, 9).await.unwrap();
+    assert_eq!(second[0].notification.key, "aaaa/2/slack");
+    assert_eq!(second[0].earlier, Some(receipt));
+    store.delivery_postponed(second[0].id, T0 + HOUR).await.unwrap();
+    assert_eq!(store.next_due("slack").await.unwrap(), Some(T0 + HOUR));
+    store.delivery_sent(second[0].id, &Receipt::default(), T0 + HOUR).await.unwrap();
+    assert_eq!(store.next_due("slack").await.unwrap(), None);
+}
+
+async fn dead_deliveries_stay_visible_and_block_nothing(ground: Ground) {
+    let store = ground.open().await;
+    let a = |number, kind| transition(number, kind, incident("aaaa", T0, State::Firing));
+    let (step, rows) = told(vec![a(1, TransitionKind::Opened), a(2, TransitionKind::Continued)]);
+    write(&store, &step, &rows, T0).await;
+    let first = store.due_deliveries("slack", T0, 1).await.unwrap()[0].clone();
+    store.delivery_dead(first.id, "404 no such hook", T0 + 5).await.unwrap();
+    store.delivery_retry(first.id, "late", T0 + 9, T0 + 9).await.unwrap();
+    let detail = store.incident("aaaa").await.unwrap().unwrap();
+    let dead: Vec<_> = detail.deliveries.iter().filter(|row| row.state == DeliveryState::Dead).collect();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((dead[0].error.as_deref(), dead[0].changed_at), (Some("404 no such hook"), T0 + 5));
+    assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts { pending: 3, sent: 0, dead: 1 });
+    assert_eq!(store.due_deliveries("slack", T0, 9).await.unwrap()[0].notification.key, "aaaa/2/slack");
+    let waiting = store.deliveries_waiting().await.unwrap();
+    assert_eq!(waiting, [("github".to_owned(), 2), ("slack".to_owned(), 1)]);
+}
+
+async fn a_message_that_cannot_be_read_is_given_up(ground: Ground) {
+    let store = ground.open().await;
+    let (step, rows) = told(vec![transition(1, TransitionKind::Opened, incident("aaaa", T0, State::Firing))]);
+    write(&store, &step, &rows, T0).await;
+    let spoil = Statement::plain("UPDATE deliveries SET links = '{' WHERE receiver = 'slack'");
+    store.write("spoil", spoil).await.unwrap();
+    assert_eq!(store.due_deliveries("slack", T0, 9).await.unwrap(), []);
+    assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts { pending: 1, sent: 0, dead: 1 });
+}

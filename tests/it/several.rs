@@ -1,0 +1,174 @@
+//! Several real processes on one PostgreSQL: killed, paused, replaced. Every line is counted once, by whoever it is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use log_generator::loki::{Endpoint, Fault, Faults, Loki, When};
+use sigyn::app::clock::Clock;
+use sigyn::secret::Secret;
+use sigyn::store::{Place, Store};
+use sigyn::time::{MINUTE, Nanos, SECOND, floor};
+use sqlx::Connection;
+use tokio::time::Instant;
+
+use crate::child::{self, Daemon, until};
+use crate::server::Server;
+use crate::shop::standin;
+
+const WATCHES: [&str; 4] = ["w0", "w1", "w2", "w3"];
+const PROCESSES: usize = 4;
+/// Each service writes a line this often.
+const EVERY: Nanos = 2 * SECOND;
+/// What is there to be caught up with at the start.
+const BEHIND: Nanos = 30 * MINUTE;
+/// The promise for what a killed process worked on.
+const TAKEOVER: Duration = Duration::from_secs(30);
+
+struct World {
+    url: String,
+    loki: Loki,
+    store: Store,
+    /// Every watch stands here at the start.
+    from: Nanos,
+    /// Folders of the processes.
+    places: Vec<child::Place>,
+}
+
+impl World {
+    /// A database in which all watches stand where they stood half an hour ago. `None` without PostgreSQL.
+    async fn new() -> Option<Self> {
+        let url = Server::shared()?.database();
+        let loki = standin();
+        let now = floor(Clock::real().now(), MINUTE);
+        for watch in WATCHES {
+            let mut at = now - 2 * BEHIND;
+            while at < now + BEHIND {
+                loki.push(&[("service_name", watch)], at, format!("served order {at}"));
+                at += EVERY;
+            }
+        }
+        let from = now - BEHIND;
+        assert_eq!(process(&url, &loki).run(&["once", "--lookback", "20m"]).code, Some(0));
+        let mut link = sqlx::PgConnection::connect(&url).await.unwrap();
+        for sql in ["DELETE FROM windows", "DELETE FROM models", "DELETE FROM groups"] {
+            sqlx::query(sql).execute(&mut link).await.unwrap();
+        }
+        // Of the source's state the mark of the query stays.
+        let back = "UPDATE watches SET done_until = $1, source_state = substr(source_state, 1, 17), carry = NULL, \
+                    patterns = NULL";
+        sqlx::query(back).bind(from).execute(&mut link).await.unwrap();
+        link.close().await.unwrap();
+        // So slow that there is something to disturb.
+        let slow = Fault::Slow(Duration::from_millis(200));
+        loki.set_faults(Faults::rule(slow, Endpoint::Queries, When::Always));
+        let store = Store::open_read_only(Place::server(&Secret::new(url.as_str())).unwrap()).await.unwrap();
+        Some(Self { url, loki, store, from, places: Vec::new() })
+    }
+
+    fn start(&mut self) -> Daemon {
+        let place = process(&self.url, &self.loki);
+        let daemon = place.start(&["run"]);
+        self.places.push(place);
+        daemon
+    }
+
+    /// Who holds which watch now, by the process id in its name.
+    async fn holders(&self) -> BTreeMap<String, u32> {
+        let leases = self.store.leases().await.unwrap();
+        let watches = leases.iter().filter(|lease| lease.live && !lease.holder.is_empty());
+        let pid = |holder: &str| holder.rsplit('/').nth(1).unwrap().parse().unwrap();
+        watches.filter_map(|lease| Some((lease.name.strip_prefix("watch/")?.to_owned(), pid(&lease.holder)))).collect()
+    }
+
+    async fn done_until(&self) -> Nanos {
+        let mut done = Nanos::MAX;
+        for watch in WATCHES {
+            done = done.min(self.store.watch_state(watch).await.unwrap().unwrap().done_until);
+        }
+        done
+    }
+
+    /// Waits until every watch is held, and by none of these.
+    async fn held_without(&self, gone: &[u32]) {
+        until("all watches to be held", async || {
+            let holders = self.holders().await;
+            (holders.len() == WATCHES.len() && holders.values().all(|pid| !gone.contains(pid))).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A process with its own folder on the common database.
+fn process(url: &str, loki: &Loki) -> child::Place {
+    let mut settings =
+        "collect:\n  max_requests_per_minute: 100000\n  interval: 1s\n  eval_delay: 1s\nwatches:\n".to_owned();
+    for watch in WATCHES {
+        writeln!(settings, "  - name: {watch}\n    query: '{{service_name=\"{watch}\"}}'").unwrap();
+    }
+    let place = child::Place::new().set("LOKI_URL", loki.url()).set("SIGYN_CONFIG", "settings.yaml");
+    place.file("settings.yaml", &settings);
+    place.set("SIGYN__STORE__URL", url)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_line_is_counted_once_whoever_dies_sleeps_or_leaves() {
+    let Some(mut world) = World::new().await else { return };
+    let mut daemons: Vec<Daemon> = (0..PROCESSES).map(|_| world.start()).collect();
+    world.held_without(&[]).await;
+    // One each, once all know of each other.
+    until("even shares", async || {
+        let holders = world.holders().await;
+        let each: std::collections::BTreeSet<_> = holders.values().collect();
+        (holders.len() == WATCHES.len() && each.len() == PROCESSES).then_some(())
+    })
+    .await;
+
+    // kill -9, in the middle of its work.
+    let killed = daemons.remove(0);
+    let pid = killed.pid();
+    killed.kill();
+    let began = Instant::now();
+    world.held_without(&[pid]).await;
+    assert!(began.elapsed() < TAKEOVER, "{:?}", began.elapsed());
+    println!("taken over {:.1} s after kill -9", began.elapsed().as_secs_f64());
+
+    // Asleep for longer than its lease: when it wakes, it finds that others have its work, and has written nothing.
+    let mut sleeper = daemons.remove(0);
+    sleeper.signal("STOP");
+    world.held_without(&[sleeper.pid()]).await;
+    sleeper.signal("CONT");
+    sleeper.says("another process").await;
+    sleeper.stop().await;
+
+    // A rolling update: each is replaced by a new one.
+    for daemon in daemons {
+        let pid = daemon.pid();
+        let next = world.start();
+        daemon.stop().await;
+        world.held_without(&[pid]).await;
+        // The last ones go on until all is read.
+        if world.done_until().await < world.from + BEHIND {
+            until("progress", async || (world.done_until().await >= world.from + BEHIND).then_some(())).await;
+        }
+        next.stop().await;
+    }
+    every_line_is_there_once(&world).await;
+}
+
+async fn every_line_is_there_once(world: &World) {
+    let to = floor(world.done_until().await, MINUTE);
+    assert!(to >= world.from + BEHIND);
+    for watch in WATCHES {
+        let mut lines: BTreeMap<Nanos, u64> = BTreeMap::new();
+        for row in world.store.windows_all_since(watch, world.from).await.unwrap() {
+            *lines.entry(row.window.range.start).or_default() += row.window.lines;
+        }
+        lines.retain(|start, _| *start < to);
+        let minutes = u64::try_from((to - world.from) / MINUTE).unwrap();
+        let expected: BTreeMap<_, _> = (0..minutes)
+            .map(|minute| (world.from + i64::try_from(minute).unwrap() * MINUTE, (MINUTE / EVERY).unsigned_abs()))
+            .collect();
+        assert_eq!(lines, expected, "{watch}");
+    }
+}
