@@ -325,7 +325,11 @@ fn issues_are_there_once(outcome: &Outcome) {
         let issues = issues.iter().filter(|mark| mark.starts_with(&issue)).count();
         let comments = comments.iter().filter(|mark| **mark == comment).count();
         let expected = if delivery.kind == TransitionKind::Opened { issues + comments } else { comments };
-        assert_eq!(expected, 1, "{issues} issues, {comments} comments: {:?} {}", delivery.kind, delivery.notification.key);
+        assert_eq!(
+            expected, 1,
+            "{issues} issues, {comments} comments: {:?} {}",
+            delivery.kind, delivery.notification.key
+        );
     }
     let mut open = BTreeSet::new();
     for (issue, mark) in outcome.posted.issues.iter().zip(&issues) {
