@@ -410,7 +410,7 @@ async fn what_is_back_opens_its_issue_again() {
     let receipt = send(&github, fixture::opened(), None).await.unwrap();
     send(&github, fixture::resolved(), Some(&receipt)).await.unwrap();
     assert_eq!(hub.lock().unwrap().issues[0]["state"], "closed");
-    let again = Transition { kind: TransitionKind::Reopened, number: 3, ..fixture::opened() };
+    let again = Transition { kind: TransitionKind::Reopened, number: 4, ..fixture::opened() };
     send(&github, again, Some(&receipt)).await.unwrap();
     let hub = hub.lock().unwrap();
     assert_eq!(hub.issues[0]["state"], "open");
