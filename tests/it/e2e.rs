@@ -309,6 +309,7 @@ fn identity(message: &Value) -> (String, TransitionKind) {
         _ => TransitionKind::Opened,
     };
     let (_, id) = text.rsplit_once("· incident ").unwrap();
+    let id = id.split(' ').next().unwrap();
     (id.to_owned(), kind)
 }
 
@@ -324,7 +325,11 @@ fn issues_are_there_once(outcome: &Outcome) {
         let issues = issues.iter().filter(|mark| mark.starts_with(&issue)).count();
         let comments = comments.iter().filter(|mark| **mark == comment).count();
         let expected = if delivery.kind == TransitionKind::Opened { issues + comments } else { comments };
-        assert_eq!(expected, 1, "{issues} issues and {comments} comments for {}", delivery.notification.key);
+        assert_eq!(
+            expected, 1,
+            "{issues} issues, {comments} comments: {:?} {}",
+            delivery.kind, delivery.notification.key
+        );
     }
     let mut open = BTreeSet::new();
     for (issue, mark) in outcome.posted.issues.iter().zip(&issues) {

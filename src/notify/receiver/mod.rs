@@ -299,13 +299,13 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_not_told_where_nobody_wants_it() {
         let (stub, url) = stub::Stub::start(&[]).await;
-        let mut config = NotifyConfig::default();
-        config.receivers = vec![ReceiverConfig {
+        let hook = ReceiverConfig {
             name: "hook".to_owned(),
             send_resolved: false,
             webhook: Some(webhook::WebhookConfig { url: Some(Secret::new(url)), ..Default::default() }),
             ..Default::default()
-        }];
+        };
+        let config = NotifyConfig { receivers: vec![hook], ..NotifyConfig::default() };
         let built = build(&config).unwrap();
         for transition in [crate::notify::fixture::opened(), crate::notify::fixture::resolved()] {
             let notification = crate::notify::fixture::notification(transition, "hook");

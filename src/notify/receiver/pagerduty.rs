@@ -208,7 +208,7 @@ mod tests {
             "class": "log anomaly",
             "component": "cart",
             "custom_details": {
-              "From": "sigyn · watch shop · incident 00c0ffee00c0ffee (sigyn incident ack, snooze or resolve)",
+              "From": "sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee",
               "How sure": "score 0.93, unusual from 0.71 · every line seen, counted exactly · 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)",
               "In common": "all 48 errors from pod=cart-7; 12 % of the other lines",
               "Log lines": "22:02:01Z level=error msg=\"payment gateway timeout\" order=<*>\n22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)\n22:02:30Z level=warn msg=\"retrying\" attempt=‹3›",
