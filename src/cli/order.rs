@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Common, Exit, Format, Output, show, text};
 use crate::app::clock::Clock;
+use crate::app::place;
 use crate::engine::{CommandKind, Order};
 use crate::incident::{Incident, Mark, Snooze, State};
 use crate::store::Store;
@@ -79,7 +80,7 @@ pub async fn run(wish: &Wish<'_>, common: &Common) -> anyhow::Result<Exit> {
     let order = wish.order(mark(&args.who, now)?, now);
     let mut loaded = common.loader().load()?;
     args.output.apply(&mut loaded.settings);
-    let store = Store::open_beside(&loaded.settings.store.data_dir).await?;
+    let store = Store::open_beside(place(&loaded.settings, false)?).await?;
     let mut incidents = Vec::new();
     for id in &args.ids {
         incidents.push(find(&store, id).await?);

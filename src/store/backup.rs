@@ -279,9 +279,9 @@ impl Target {
             return None;
         }
         let values = self.kinds.iter().zip(cells).map(|(kind, cell)| value(*kind, cell));
-        values.collect::<Option<Vec<Value>>>().map(|values| {
-            values.into_iter().fold(Statement::made(self.sql.clone()), |statement, value| statement.bind(value))
-        })
+        values
+            .collect::<Option<Vec<Value>>>()
+            .map(|values| values.into_iter().fold(Statement::made(self.sql.clone()), Statement::bind))
     }
 }
 

@@ -13,6 +13,9 @@ use crate::incident::{Handling, Incident, State, Transition};
 
 const DOING: &str = "check";
 
+/// Whether a row can be read.
+type Look<'a> = &'a dyn Fn(&Row) -> Result<(), sqlx::Error>;
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
@@ -63,7 +66,7 @@ impl Store {
             named::<State>(row, "state")?;
             row.get::<Option<&str>>("handling")?.map(|_| parsed::<Handling>(row, "handling")).transpose().map(|_| ())
         };
-        let each: [(&str, &str, &dyn Fn(&Row) -> Result<(), sqlx::Error>); 4] = [
+        let each: [(&str, &str, Look<'_>); 4] = [
             ("incidents", "SELECT id AS name, document, state, handling FROM incidents", &incident),
             ("transitions", "SELECT incident AS name, document FROM transitions", &readable::<Transition>),
             ("notices", "SELECT incident AS name, document FROM notices", &readable::<Transition>),
