@@ -79,6 +79,13 @@ pub const METRICS: &[Metric] = &[
     counter("sigyn_transitions_total", "Incidents that opened, went on or were resolved; labels: watch, kind."),
     gauge("sigyn_groups", Unit::Count, "Groups known; labels: watch."),
     gauge("sigyn_groups_ready", Unit::Count, "Groups that have learnt enough to be judged; labels: watch."),
+    gauge(
+        "sigyn_groups_without_templates",
+        Unit::Count,
+        "Groups whose templates say nothing: levels, rates and lengths are judged there; labels: watch.",
+    ),
+    counter("sigyn_notices_total", "What people were told; labels: kind."),
+    counter("sigyn_held_back_total", "Messages that were held back; labels: route, reason."),
     counter("sigyn_commit_failures_total", "Steps that could not be stored at the first try."),
     counter("sigyn_deliveries_total", "Attempts to send a message; labels: receiver, outcome, reason."),
     gauge("sigyn_outbox_pending", Unit::Count, "Messages that wait to be sent."),

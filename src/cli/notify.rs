@@ -143,7 +143,7 @@ mod tests {
         When: since 2027-01-15T08:00:00Z, less than a second so far
         Where: {on="slack", problem="test", service="sigyn"}
         Why: this is a test of the receiver 'slack', sent by hand with 'sigyn notify test'; nobody needs to do anything
-        sigyn · watch sigyn · incident 18fae27693b40000
+        sigyn · watch sigyn · to handle: sigyn incident ack, snooze or resolve · incident 18fae27693b40000
         -----
         🟢 RESOLVED sigyn: TEST, nothing is wrong
         When: 2027-01-15T08:00:00Z to 2027-01-15T08:00:00Z, less than a second

@@ -220,7 +220,10 @@ impl<'a> Layout<'a> {
     pub fn foot(&self) -> String {
         let held = self.said.held_back.as_deref().map(|held| format!(" · {held}")).unwrap_or_default();
         let (watch, id) = (self.inline(&self.said.watch, 80), self.inline(&self.said.id, 40));
-        format!("sigyn · watch {watch} · incident {id}{held}")
+        let open = self.full && self.said.kind != TransitionKind::Resolved;
+        let how = if open { " · to handle: sigyn incident ack, snooze or resolve" } else { "" };
+        // The id stands last: who reads a message by machine finds it there.
+        format!("sigyn · watch {watch}{held}{how} · incident {id}")
     }
 
     /// Everything between head and foot but the links, part by part.
@@ -322,7 +325,7 @@ mod tests {
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         Runbook: https://wiki.example.com/cart?a=1&b=2
         Owner: team-shop
-        sigyn · watch shop · incident 00c0ffee00c0ffee · 3 messages held back since the last one
+        sigyn · watch shop · 3 messages held back since the last one · incident 00c0ffee00c0ffee
         "#);
     }
 
@@ -352,7 +355,7 @@ mod tests {
         - and 13 more
         Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
-        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        sigyn · watch sigyn · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         "#);
     }
 

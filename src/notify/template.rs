@@ -143,7 +143,7 @@ fn explain(error: &Error) -> String {
     )
 }
 
-/// Says once in the log that a template failed; the built-in text is sent then.
+/// Says in the log that a template failed; the built-in text is sent then.
 fn told(what: &str, made: Result<String, Error>) -> Option<String> {
     match made {
         Ok(text) if text.trim().is_empty() => None,

@@ -33,7 +33,8 @@ impl Remediation {
     /// What the settings ask for.
     #[must_use]
     pub fn of(config: &NotifyConfig) -> Self {
-        config.github.repo.clone().map_or(Self::Log, |repo| Self::GithubIssue { repo })
+        let repo = config.entries().into_iter().find_map(|(_, entry)| entry.github?.repo);
+        repo.map_or(Self::Log, |repo| Self::GithubIssue { repo })
     }
 }
 

@@ -14,7 +14,7 @@ use sigyn::app::demo::Score;
 use sigyn::app::demo::receivers::{Posted, REPO, Receivers};
 use sigyn::detect::Features;
 use sigyn::incident::{Severity, State, Transition, TransitionKind};
-use sigyn::store::{Delivery, DeliveryState, IncidentDetail, Store};
+use sigyn::store::{Delivery, DeliveryState, IncidentDetail, Search, Store};
 use sigyn::time::Nanos;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -184,7 +184,8 @@ impl Outcome {
     async fn read(shop: &Shop, data: &Path, posted: Posted) -> Self {
         let store = Store::open_read_only(data).await.unwrap();
         let mut incidents = Vec::new();
-        for incident in store.incidents(None, 1000, None).await.unwrap() {
+        let all = Search { members: true, ..Search::default() };
+        for incident in store.search(&all, 1000, None).await.unwrap() {
             incidents.push(store.incident(&incident.id).await.unwrap().unwrap());
         }
         let stored = store.windows_all_since("shop", 0).await.unwrap();
@@ -268,11 +269,31 @@ fn messages_are_on_the_wire(outcome: &Outcome, kills: u64) {
     let doubles: u64 = wire.iter().map(|(key, count)| count - stored[key]).sum();
     println!("  {} messages, {doubles} of them doubled", outcome.posted.messages.len());
     assert!(doubles <= kills, "{doubles} doubles after {kills} kills");
-    let transitions = outcome.transitions().count();
-    for receiver in ["slack", "github", "remediation_log"] {
-        let keys: BTreeSet<_> =
-            outcome.deliveries(receiver).iter().map(|delivery| &delivery.notification.key).cloned().collect();
-        assert_eq!(keys.len(), transitions, "one row of {receiver} for each transition");
+    // Whoever hears of an incident hears that it began, and of each that is over that it is.
+    let notices = |receiver: &str| -> BTreeSet<(String, u64)> {
+        let rows = outcome.deliveries(receiver).into_iter();
+        rows.map(|row| (row.incident.clone(), row.notification.transition.number)).collect()
+    };
+    assert_eq!(notices("slack"), notices("github"));
+    let told: BTreeMap<&str, Vec<TransitionKind>> = outcome
+        .incidents
+        .iter()
+        .map(|detail| {
+            let kinds = detail.deliveries.iter().filter(|row| row.receiver == "slack").map(|row| row.kind);
+            (detail.incident.id.as_str(), kinds.collect())
+        })
+        .collect();
+    for detail in outcome.incidents.iter().filter(|detail| detail.incident.handling.lead.is_none()) {
+        let kinds = &told[detail.incident.id.as_str()];
+        let transitions = detail.transitions.iter().filter(|told| told.kind == TransitionKind::Opened).count();
+        assert_eq!(
+            kinds.first().is_some_and(|kind| kind.is_full()),
+            transitions > 0,
+            "{kinds:?} {:?}",
+            detail.incident
+        );
+        let over = detail.incident.state == State::Resolved && transitions > 0;
+        assert_eq!(kinds.last() == Some(&TransitionKind::Resolved), over, "{kinds:?} {:?}", detail.incident);
     }
 }
 
@@ -282,10 +303,13 @@ fn identity(message: &Value) -> (String, TransitionKind) {
     let head = text.lines().next().unwrap();
     let kind = match head {
         _ if head.contains(" RESOLVED ") => TransitionKind::Resolved,
+        _ if head.contains(" AGAIN ") => TransitionKind::Reopened,
+        _ if head.contains(" WORSE") => TransitionKind::Escalated,
         _ if head.contains(" STILL ") => TransitionKind::Continued,
         _ => TransitionKind::Opened,
     };
     let (_, id) = text.rsplit_once("· incident ").unwrap();
+    let id = id.split(' ').next().unwrap();
     (id.to_owned(), kind)
 }
 
@@ -301,7 +325,11 @@ fn issues_are_there_once(outcome: &Outcome) {
         let issues = issues.iter().filter(|mark| mark.starts_with(&issue)).count();
         let comments = comments.iter().filter(|mark| **mark == comment).count();
         let expected = if delivery.kind == TransitionKind::Opened { issues + comments } else { comments };
-        assert_eq!(expected, 1, "{issues} issues and {comments} comments for {}", delivery.notification.key);
+        assert_eq!(
+            expected, 1,
+            "{issues} issues, {comments} comments: {:?} {}",
+            delivery.kind, delivery.notification.key
+        );
     }
     let mut open = BTreeSet::new();
     for (issue, mark) in outcome.posted.issues.iter().zip(&issues) {

@@ -60,6 +60,49 @@ fn with_secrets(place: Place, url: &str) -> Place {
         .set("GITHUB_TOKEN", TOKEN)
         .set("GITHUB_REPO", "acme/shop")
         .set("GITHUB_API_URL", format!("{url}/api/v3"))
+        .set("SIGYN__NOTIFY__RECEIVERS", receivers(url))
+}
+
+/// Every kind that has a secret, all at the same server.
+fn receivers(url: &str) -> String {
+    let port = url.rsplit(':').next().unwrap();
+    let (login, hook) = (format!(r#"{{"username": "someone", "password": "{PASSWORD}"}}"#), format!("{url}/{HOOK}"));
+    [
+        format!(r#""bot", "slack": {{"bot_token": "{TOKEN}", "channel": "C1", "api_url": "{url}"}}"#),
+        format!(r#""mail", "email": {{"host": "127.0.0.1", "port": {port}, "username": "someone", "password": "{PASSWORD}", "from": "a@b.example", "to": ["a@b.example"]}}"#),
+        format!(r#""teams", "teams": {{"webhook_url": "{hook}"}}"#),
+        format!(r#""pager", "pagerduty": {{"routing_key": "{TOKEN}", "api_url": "{url}"}}"#),
+        format!(r#""opsgenie", "opsgenie": {{"api_key": "{TOKEN}", "api_url": "{url}"}}"#),
+        format!(r#""discord", "discord": {{"webhook_url": "{hook}"}}"#),
+        format!(r#""telegram", "telegram": {{"bot_token": "1:{TOKEN}", "chat_id": "1", "api_url": "{url}"}}"#),
+        format!(r#""sms", "sms": {{"to": "+49", "twilio": {{"account_sid": "someone", "auth_token": "{PASSWORD}", "from": "+1", "api_url": "{url}"}}}}"#),
+        format!(r#""hook", "webhook": {{"url": "{hook}", "signing_key": "{TOKEN}", "auth": {{"bearer_token": "{BEARER}", "headers": {{"x-key": "{HEADER}"}}}}}}"#),
+        format!(r#""alertmanager", "alertmanager": {{"urls": ["{url}"], "auth": {login}}}"#),
+        format!(r#""grafana", "grafana": {{"url": "{url}", "token": "{TOKEN}"}}"#),
+        format!(r#""loki", "loki": {{"url": "{url}", "auth": {login}}}"#),
+    ]
+    .map(|entry| format!(r#"{{"name": {entry}}}"#))
+    .join(",")
+    .replacen('{', "[{", 1)
+        + "]"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_message_to_receivers_that_echo() {
+    let url = echo().await;
+    let place = with_secrets(Place::new(), &url);
+    let ended = place.run(&["notify", "test"]);
+    clean("standard output", ended.stdout.as_bytes());
+    clean("standard error", ended.stderr.as_bytes());
+    let failed = ended.stdout.lines().filter(|line| line.contains("FAILED")).count();
+    assert!(failed == 14 && ended.stderr.contains("14 of 14 receivers"), "{}{}", ended.stdout, ended.stderr);
+    let unknown = place.run(&["notify", "test", "nobody"]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("no receiver is called `nobody`; the settings have: slack, github, bot"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,6 +66,12 @@ pub(crate) fn shop() -> &'static Shop {
 /// A place with the settings of all runs, but nobody to read from.
 pub(crate) fn place(loki: &str) -> Place {
     let place = Place::new().set("LOKI_URL", loki).set("SIGYN_CONFIG", "settings.yaml");
+    // Each incident by itself and at once, so that a test has nothing to wait for.
+    let place = place
+        .set("SIGYN__NOTIFY__ROUTE__GROUP_BY", "[\"...\"]")
+        .set("SIGYN__NOTIFY__ROUTE__GROUP_WAIT", "0s")
+        .set("SIGYN__NOTIFY__ROUTE__GROUP_INTERVAL", "10ms")
+        .set("SIGYN__NOTIFY__STORM__INCIDENTS", "1000");
     place.file("settings.yaml", SETTINGS);
     place
 }

@@ -49,6 +49,15 @@ struct Table {
     more: u64,
 }
 
+/// Messages of a route that interrupted somebody on this day, by [`Dispatch::state`](super::Dispatch::state) as it is stored.
+#[must_use]
+pub fn interruptions(state: &[(String, String)], path: &str, day: TimeRange) -> u32 {
+    let key = format!("book/{path}");
+    let document = state.iter().find(|(name, _)| *name == key).map(|(_, document)| document);
+    let book: Option<Book> = document.and_then(|document| serde_json::from_str(document).ok());
+    book.filter(|book| book.day == day.start).map_or(0, |book| book.interruptions)
+}
+
 impl Table {
     fn add(&mut self, incident: &Incident, now: Nanos) {
         if self.rows.is_empty() {

@@ -26,6 +26,9 @@ pub(super) struct Lead {
     pub(super) number: u64,
     /// When it was first heard of.
     pub(super) since: Nanos,
+    /// When it opened and when it was over, in the time of the log: after an outage it may be long ago.
+    pub(super) opened_at: Nanos,
+    pub(super) over_at: Nanos,
     /// What each route has heard, by path.
     pub(super) told: BTreeMap<String, Told>,
     /// Anomalous windows after which a snooze ends.
@@ -49,6 +52,8 @@ pub(super) struct Told {
     pub(super) severity: Option<Severity>,
     /// When that was.
     pub(super) at: Nanos,
+    /// What waits is over already: its end is told right after it.
+    pub(super) over: bool,
     /// Why what waits is held back, once that was counted.
     pub(super) held: Option<String>,
     /// The last that it heard by itself is that it is there. Who knows it as a row of a storm or a digest only, or has
@@ -94,6 +99,8 @@ impl Lead {
             parts: [(incident.id.clone(), Part::new(incident, key))].into(),
             number: 0,
             since: now,
+            opened_at: transition.at,
+            over_at: transition.at,
             told: BTreeMap::new(),
             snoozed_windows: None,
         }

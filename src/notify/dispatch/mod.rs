@@ -21,6 +21,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::book::interruptions;
+
 use self::book::Book;
 use self::lead::{Lead, Past};
 use super::Notification;
@@ -178,19 +180,21 @@ impl Dispatcher {
         self.take(input, &mut out);
         self.order(input, &mut out);
         self.tell(input, &mut out);
-        self.close(input.now);
+        self.close(input.now, &mut out);
         self.write(&mut out);
         out.next_at = self.next_at(input.now);
         out
     }
 
     /// What is over and told becomes past.
-    fn close(&mut self, now: Nanos) {
+    fn close(&mut self, now: Nanos, out: &mut Dispatch) {
         let over: Vec<String> =
             self.leads.iter().filter(|(_, lead)| lead.is_over()).map(|(id, _)| id.clone()).collect();
         for id in over {
             let Some(lead) = self.leads.remove(&id) else { continue };
             self.lead_of.retain(|_, of| *of != id);
+            out.incidents.retain(|known| known.id != id);
+            out.incidents.push(lead.incident.clone());
             self.dirty.leads.insert(id);
             let key = lead.problem();
             self.dirty.past.insert(key.clone());

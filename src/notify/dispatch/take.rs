@@ -133,6 +133,7 @@ impl Dispatcher {
             lead.put(incident, key);
             for told in lead.told.values_mut() {
                 told.waits = told.waits.filter(|(kind, _)| *kind != TransitionKind::Resolved);
+                told.over = false;
             }
         }
         self.lead_of.insert(incident.id.clone(), id.clone());
@@ -158,7 +159,7 @@ impl Dispatcher {
         (handling.acknowledged, handling.snoozed, handling.closed) = (None, None, None);
         (handling.escalated, handling.reopened_at) = (false, heard.then_some(now));
         lead.snoozed_windows = None;
-        lead.since = now;
+        (lead.since, lead.opened_at) = (now, transition.at);
         for told in lead.told.values_mut() {
             *told = Told { at: told.at, ..Told::default() };
         }
@@ -198,6 +199,7 @@ impl Dispatcher {
                 if transition.incident.id != lead.main {
                     lead.incident.resolved_at = Some(transition.at);
                 }
+                lead.over_at = transition.at;
                 self.event(id, TransitionKind::Resolved, now);
             }
             // That a part is over is seen in the next message.
@@ -234,8 +236,13 @@ impl Dispatcher {
             }
         }
         for (path, wait, interval) in routes {
-            let (since, told) = (lead.since, lead.told.entry(path.to_owned()).or_default());
-            told.wait(kind, (since.saturating_add(wait), interval), now);
+            let (since, lasted) = (lead.since, lead.over_at.saturating_sub(lead.opened_at));
+            let told = lead.told.entry(path.to_owned()).or_default();
+            if kind == TransitionKind::Resolved && told.severity.is_none() {
+                told.never_mind(lasted >= wait, now);
+            } else {
+                told.wait(kind, (since.saturating_add(wait), interval), now);
+            }
         }
     }
 
@@ -289,14 +296,17 @@ impl Dispatcher {
 }
 
 impl Told {
+    /// It is over before it was told. What lasted for longer than others are waited for would have been told in time, but
+    /// for an outage: it is told late, with its end. Anything else is not told at all.
+    fn never_mind(&mut self, lasted: bool, now: Nanos) {
+        self.waits = self.waits.filter(|_| lasted && self.held.is_none()).map(|(kind, _)| (kind, now));
+        self.over = self.waits.is_some();
+    }
+
     /// Something is to be told; of two things the weightier waits.
     fn wait(&mut self, kind: TransitionKind, (first, interval): (Nanos, Nanos), now: Nanos) {
         let due = match (self.severity, kind) {
-            // What was never told needs no end.
-            (None, TransitionKind::Resolved | TransitionKind::Acknowledged) => {
-                self.waits = self.waits.filter(|_| kind == TransitionKind::Acknowledged);
-                return;
-            }
+            (None, TransitionKind::Acknowledged) => return,
             (None, _) => first.max(now),
             (_, TransitionKind::Escalated | TransitionKind::Reopened) => now,
             _ if !self.open => return,

@@ -45,12 +45,29 @@ impl Dispatcher {
                     told.entry(kind).or_default().push(path);
                 }
             }
+            let ends = told.keys().any(|kind| kind.is_full());
             for (kind, paths) in told {
                 self.notice(&id, kind, &paths, (input.now, out));
+            }
+            if ends {
+                self.end(&id, (input.now, out));
             }
         }
         self.storms(input, out);
         self.digests(input.now, out);
+    }
+
+    /// Tells the end of what was over before it could be told.
+    fn end(&mut self, id: &str, (now, out): (Nanos, &mut Dispatch)) {
+        let told = self.leads.get_mut(id).into_iter().flat_map(|lead| &mut lead.told);
+        let over = told.filter(|(_, told)| told.open && told.over);
+        let over: Vec<String> = over
+            .map(|(path, told)| {
+                (told.open, told.over) = (false, false);
+                path.clone()
+            })
+            .collect();
+        self.notice(id, TransitionKind::Resolved, &over, (now, out));
     }
 
     /// Ends snoozes that are over, and repeats what nobody has changed for long.

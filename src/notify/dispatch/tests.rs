@@ -204,6 +204,23 @@ fn what_is_over_before_anybody_heard_is_not_told() {
 }
 
 #[test]
+fn what_was_over_before_an_outage_ended_is_told_with_its_end() {
+    let mut world = World::new(plain);
+    let cart = incident("cart", 0, Severity::Warning);
+    world.at(3_600);
+    let opened = Transition { kind: Opened, number: 1, at: START + 60 * SECOND, incident: cart.clone() };
+    let over = Incident { state: State::Resolved, resolved_at: Some(START + 900 * SECOND), ..cart };
+    let resolved = Transition { kind: Resolved, number: 2, at: START + 900 * SECOND, incident: over };
+    let out = world.step(vec![opened, resolved], Vec::new(), false);
+    assert_eq!(out.incidents.last().map(|one| one.state), Some(State::Resolved));
+    world.until(10_000);
+    insta::assert_snapshot!(world.told(), @r"
+    3600s chat: opened#1 cart
+    3600s chat: resolved#2 cart
+    ");
+}
+
+#[test]
 fn what_comes_back_is_the_same_incident() {
     let mut world = World::new(plain);
     let first = incident("cart", 0, Severity::Warning);
@@ -350,6 +367,11 @@ fn what_is_not_told_by_itself_stands_in_the_digest() {
     world.feed(Opened, &incident("cart", 0, Severity::Info));
     world.feed(Opened, &incident("order", 0, Severity::Warning));
     world.until(100);
+    let state: Vec<(String, String)> = world.state.clone().into_iter().collect();
+    let day = world.dispatcher.rules.router.routes()[0].day(world.now);
+    let tomorrow = crate::time::TimeRange::new(day.end, day.end + 24 * HOUR);
+    assert_eq!([day, tomorrow].map(|day| interruptions(&state, "root", day)), [1, 0]);
+    assert_eq!(interruptions(&state, "elsewhere", day), 0);
     let mut third = incident("stock", 2, Severity::Warning);
     world.feed(Opened, &third);
     world.until(3_000);

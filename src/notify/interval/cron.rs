@@ -21,7 +21,7 @@ const USUAL: Span = Span::hours(1);
 
 /// A cron pattern of five fields: minute, hour, day of the month, month, weekday (croner's dialect, which has `L`, `W`, `#`
 /// and names); days of the month and weekdays are alternatives when both are given, as crontab has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cron {
     text: String,
@@ -155,6 +155,13 @@ impl TryFrom<String> for Cron {
 impl From<Cron> for String {
     fn from(cron: Cron) -> Self {
         cron.text
+    }
+}
+
+/// Its parts as croner has them would fill pages.
+impl std::fmt::Debug for Cron {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cron({})", self.text)
     }
 }
 

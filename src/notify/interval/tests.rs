@@ -145,6 +145,8 @@ fn windows_are_right_where_clocks_change() {
             "2026-04-05",
             vec!["2026-04-04T14:45:00Z/15:00", "2026-04-04T15:15:00Z/15:30"],
         ),
+        // A whole day, and a Friday, was left out: its windows are when they would have been.
+        ("0 2 * * FRI", "1h", "Pacific/Apia", "2011-12-30", vec!["2011-12-30T12:00:00Z/13:00"]),
         // No changes, and an odd offset.
         ("0 2 * * *", "30m", "Asia/Kathmandu", "2026-10-25", vec!["2026-10-24T20:15:00Z/20:45"]),
         ("0 23 * * *", "2h", "UTC", "2026-10-25", vec!["2026-10-24T23:00:00Z/01:00"]),
@@ -174,13 +176,16 @@ fn the_next_window_is_named() {
     }
 }
 
+/// More than clocks were ever set ahead or back: Samoa left out a day.
+const SKIPPED: Nanos = 26 * HOUR;
+
 /// Every minute that clocks of the zone may show near `at`, with the instants at which they do.
 fn walked(window: &CronWindow, zone: &TimeZone, at: Nanos) -> bool {
     let stamp = |nanos: Nanos| Timestamp::from_nanosecond(i128::from(nanos)).unwrap();
     let length = window.length.nanos();
     let mut civil =
-        zone.to_datetime(stamp(at - length - 3 * HOUR)).with().second(0).subsec_nanosecond(0).build().unwrap();
-    let end = zone.to_datetime(stamp(at + 3 * HOUR));
+        zone.to_datetime(stamp(at - length - SKIPPED)).with().second(0).subsec_nanosecond(0).build().unwrap();
+    let end = zone.to_datetime(stamp(at + SKIPPED));
     let pattern: croner::Cron = String::from(window.cron.clone()).parse().unwrap();
     let instant = |civil: DateTime, offset: jiff::tz::Offset| {
         Nanos::try_from(offset.to_timestamp(civil).unwrap().as_nanosecond()).unwrap()
@@ -213,7 +218,7 @@ const ZONES: [&str; 7] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn windows_are_what_walking_finds(
         zone in prop::sample::select(ZONES.to_vec()),

@@ -227,7 +227,7 @@ mod tests {
         22:02:30Z level=warn msg="retrying" attempt=‹3›
         ```
         ---
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🔴 STILL CRITICAL cart: more errors than usual
         ---

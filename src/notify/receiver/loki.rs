@@ -4,6 +4,7 @@
 //! and Loki keeps one. The stream's labels are few: `service_name="sigyn"`, by which watches leave out what sigyn itself
 //! writes ([`crate::collect::query`]), so that no incident is made of an incident.
 
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
@@ -13,7 +14,7 @@ use super::record::Record;
 use super::{Rate, Setup};
 use crate::collect::client::PUSH;
 use crate::labels::Labels;
-use crate::notify::client::{Call, no_advice};
+use crate::notify::client::Call;
 use crate::notify::render::severity;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
@@ -41,10 +42,16 @@ impl LokiPushConfig {
     /// What must be known of the settings.
     #[must_use]
     pub fn facts(&self) -> Facts<'_> {
+        let word = |name: &str| {
+            !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let named = self.labels.iter().all(|(name, _)| !name.is_empty() && word(name));
         let own = self.labels.get("service_name").is_some();
         Facts::default()
             .url("url", &self.url)
             .wrong_if(own, "labels", "service_name is always sigyn, so that sigyn does not read it back; leave it out")
+            .wrong_if(!named, "labels", "names of labels are letters, digits and _ only")
             .wrong_if(self.labels.len() > 10, "labels", "at most 10; each further one makes more streams in Loki")
             .auth(&self.auth)
     }
@@ -79,10 +86,17 @@ impl Notifier for LokiPush {
         }
         let (request, secrets) = self.auth.sign(request)?;
         let secrets: Vec<&Secret> = secrets.iter().collect();
-        let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice: no_advice };
+        let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice };
         call.ask(request).await?;
         Ok(earlier.cloned().unwrap_or_default())
     }
+}
+
+/// What Loki says to an entry that is older than it takes (`reject_old_samples_max_age`, and out of order by too much).
+fn advice(status: StatusCode, said: &str) -> Option<(&'static str, &'static str)> {
+    let old = said.contains("too far behind") || said.contains("timestamp too old");
+    (status == StatusCode::BAD_REQUEST && old)
+        .then_some(("too_old", "it takes no entries that old; this one is left out"))
 }
 
 /// The body of a push.
@@ -137,7 +151,7 @@ mod tests {
         429: retry rate_limited Some(7s): pushing to Loki at 127.0.0.1: answered 429 ""
         500: retry server None: pushing to Loki at 127.0.0.1: answered 500 "/loki/api/v1/push Basic [secret] {streams:[{stream:{cluster:eu-"
         401: give up unauthorized: pushing to Loki at 127.0.0.1: answered 401 "/loki/api/v1/push Basic [secret] {streams:[{stream:{cluster:eu-"; the key is wrong, revoked or expired: set a new one under notify.receivers[0].loki
-        400: give up refused: pushing to Loki at 127.0.0.1: answered 400 "entry too far behind"; it does not take the message: check the address and the other keys under notify.receivers[0].loki
+        400: give up too_old: pushing to Loki at 127.0.0.1: answered 400 "entry too far behind"; it takes no entries that old; this one is left out
         "#);
     }
 }

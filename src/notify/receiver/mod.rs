@@ -286,4 +286,31 @@ mod tests {
         assert_eq!(names(&config()), ["slack", "github"]);
         assert_eq!(names(&NotifyConfig::default()), ["print"]);
     }
+
+    #[test]
+    fn the_page_of_receivers_has_every_kind_and_every_name_of_a_template() {
+        let page = include_str!("../../../docs/receivers.md");
+        let kinds = config::KINDS.split(", ").map(str::trim);
+        for name in kinds.chain(crate::notify::template::NAMES) {
+            assert!(page.contains(&format!("`{name}`")), "docs/receivers.md lacks `{name}`");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_not_told_where_nobody_wants_it() {
+        let (stub, url) = stub::Stub::start(&[]).await;
+        let hook = ReceiverConfig {
+            name: "hook".to_owned(),
+            send_resolved: false,
+            webhook: Some(webhook::WebhookConfig { url: Some(Secret::new(url)), ..Default::default() }),
+            ..Default::default()
+        };
+        let config = NotifyConfig { receivers: vec![hook], ..NotifyConfig::default() };
+        let built = build(&config).unwrap();
+        for transition in [crate::notify::fixture::opened(), crate::notify::fixture::resolved()] {
+            let notification = crate::notify::fixture::notification(transition, "hook");
+            built[0].1.send(&notification, None).await.unwrap();
+        }
+        assert_eq!(stub.asked().len(), 1);
+    }
 }

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::config::Facts;
 use super::{Rate, Setup};
-use crate::incident::{Severity, TransitionKind};
+use crate::incident::TransitionKind;
 use crate::notify::client::{Call, Key};
 use crate::notify::layout::{Layout, Markup, within};
-use crate::notify::render::{Message, message};
+use crate::notify::render::{Message, message, severity};
 use crate::notify::template::Template;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
@@ -118,6 +118,7 @@ pub fn render(notification: &Notification, said: &Message) -> Value {
     event["payload"] = json!({
         "summary": within(&summary(said), SUMMARY),
         "source": within(&inline(&said.place), SUMMARY),
+        // It knows critical, error, warning and info.
         "severity": severity(said.severity),
         "timestamp": rfc3339(incident.started_at),
         "component": inline(service),
@@ -152,11 +153,6 @@ fn details(layout: &Layout<'_>) -> Value {
     add("Log lines", layout.samples().join("\n"));
     add("From", layout.foot());
     Value::Object(details)
-}
-
-/// PagerDuty knows critical, error, warning and info.
-fn severity(severity: Severity) -> &'static str {
-    crate::notify::render::severity(severity)
 }
 
 #[cfg(test)]
@@ -212,7 +208,7 @@ mod tests {
             "class": "log anomaly",
             "component": "cart",
             "custom_details": {
-              "From": "sigyn · watch shop · incident 00c0ffee00c0ffee",
+              "From": "sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee",
               "How sure": "score 0.93, unusual from 0.71 · every line seen, counted exactly · 1,440 windows learnt (60 needed) · by chance once in 810,000 looks (490 needed)",
               "In common": "all 48 errors from pod=cart-7; 12 % of the other lines",
               "Log lines": "22:02:01Z level=error msg=\"payment gateway timeout\" order=<*>\n22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)\n22:02:30Z level=warn msg=\"retrying\" attempt=‹3›",

@@ -202,7 +202,7 @@ mod tests {
         22:02:01Z level=error msg="payment gateway timeout" order=<*>
         22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
         22:02:30Z level=warn msg="retrying" attempt=‹3›
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         [Incident] https://sigyn.example.com/incidents/00c0ffee00c0ffee
         [Logs in Grafana] https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         [Runbook] https://wiki.example.com/cart?a=1&b=2
@@ -234,7 +234,7 @@ mod tests {
         Owner <·at>all</at> {·{DATE(2026)}} [x](http:/·/e.vil) **b**
         22:02:01Z <·at>all</at> {·{DATE(2026)}} [x](http:/·/e.vil) **b**
         22:02:02Z <·at>all</at> {·{DATE(2026)}} [x](http:/·/e.vil) **b**
-        sigyn · watch <·at>all</at> {·{DATE(2026)}} [x](http:/·/e.vil) **b** · incident 00c0ffee00c0ffee
+        sigyn · watch <·at>all</at> {·{DATE(2026)}} [x](http:/·/e.vil) **b** · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         [Incident] https://sigyn.example.com/incidents/00c0ffee00c0ffee
         [Logs in Grafana] https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         "#);

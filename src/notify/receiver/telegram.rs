@@ -215,7 +215,7 @@ mod tests {
         <a href="https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D">Logs in Grafana</a>
         <a href="https://wiki.example.com/cart?a=1&amp;b=2">Runbook</a>
         Owner: team-shop
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🟢 RESOLVED cart: more errors than usual
         <b>When</b> 2026-11-20T22:00:00Z to 2026-11-20T22:33:00Z, 33 minutes · 38,912 lines in 33 unusual windows

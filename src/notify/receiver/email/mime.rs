@@ -161,7 +161,7 @@ mod tests {
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         Runbook: https://wiki.example.com/cart?a=1&b=2
         Owner: team-shop
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         <h3>🔴 CRITICAL cart: more errors than usual</h3>
         <table cellpadding="4">
@@ -176,7 +176,7 @@ mod tests {
         22:02:02Z java.net.SocketTimeoutException: Read timed out⏎ at Pay.call(Pay.java:42)
         22:02:30Z level=warn msg=&quot;retrying&quot; attempt=‹3›</pre>
         <p><a href="https://sigyn.example.com/incidents/00c0ffee00c0ffee">Incident</a> &middot; <a href="https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D">Logs in Grafana</a> &middot; <a href="https://wiki.example.com/cart?a=1&amp;b=2">Runbook</a> &middot; Owner: team-shop</p>
-        <p style="color:#666">sigyn · watch shop · incident 00c0ffee00c0ffee</p>
+        <p style="color:#666">sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee</p>
         "#);
     }
 

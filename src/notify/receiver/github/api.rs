@@ -149,6 +149,12 @@ impl Api {
         self.call(&format!("closing issue #{number}"), done).await
     }
 
+    pub(super) async fn reopen(&self, number: u64) -> Result<Issue, SendError> {
+        let change = json!({ "state": "open", "state_reason": "reopened" });
+        let done = self.crab.patch(self.route(&format!("/issues/{number}")), Some(&change));
+        self.call(&format!("opening issue #{number} again"), done).await
+    }
+
     fn route(&self, rest: &str) -> String {
         format!("/repos/{}{rest}", self.repo)
     }

@@ -20,6 +20,8 @@ const VALUE: usize = 400;
 const QUERY: usize = 4_000;
 /// Ours: log lines in an issue.
 const SAMPLES: usize = 5;
+/// Ours: members in an issue.
+const MEMBERS: usize = 30;
 
 /// Title and body of the issue of an incident. The title is stable and holds no counts, so that it can be searched.
 #[must_use]
@@ -29,6 +31,7 @@ pub fn render_issue(notification: &Notification) -> (String, String) {
         Some(format!("{}\n{}", incident_mark(&notification.transition.incident), summary(&said))),
         Some(what_happened(&said)),
         why(&said),
+        members(&said),
         samples(&said),
         look(&said),
         Some(foot(&said)),
@@ -64,7 +67,9 @@ pub fn render_comment(notification: &Notification) -> String {
         Some(format!("{mark}\n{first}")),
         reason.filter(|_| !opened),
         why(&said).filter(|_| opened),
+        members(&said),
         samples(&said).filter(|_| opened),
+        said.held_back.as_deref().map(|held| format!("Not told: {held}.")),
         Some(links(&said).join(" · ")).filter(|links| !links.is_empty()),
     ];
     whole(parts.into_iter().flatten())
@@ -122,6 +127,7 @@ fn summary(said: &Message) -> String {
         ("Lines per second", said.bars.clone()),
         ("How sure", said.sure()),
         ("Owner", said.owner.as_deref().map(value)),
+        ("Handled", said.care.as_deref().map(value)),
     ];
     table(&["", ""], rows.into_iter().filter_map(|(label, value)| Some(vec![format!("**{label}**"), value?])))
 }
@@ -157,6 +163,16 @@ fn why(said: &Message) -> Option<String> {
     parts.extend((!common.is_empty()).then(|| format!("**In common**: {}", common.join(" · "))));
     parts.extend((!said.gates.is_empty()).then(|| format!("**Passed**: {}", said.gates.join(" · "))));
     Some(parts.join("\n\n"))
+}
+
+/// Other groups of the same problem, or the incidents that an issue about many lists.
+fn members(said: &Message) -> Option<String> {
+    let line = |member: &String| format!("- {}", escape::markdown(member, VALUE));
+    let mut lines: Vec<String> = said.members.iter().take(MEMBERS).map(line).collect();
+    let more = said.members.len() - lines.len();
+    lines.extend((more > 0).then(|| format!("- and {more} more")));
+    let heading = if said.detail.is_some() { "Incidents" } else { "Also part of it" };
+    (!lines.is_empty()).then(|| format!("### {heading}\n\n{}", lines.join("\n")))
 }
 
 fn samples(said: &Message) -> Option<String> {
@@ -279,6 +295,32 @@ mod tests {
         ```
 
         <sub>sigyn · watch shop · incident 00c0ffee00c0ffee · closed by sigyn when it is over</sub>
+        "#);
+    }
+
+    #[test]
+    fn what_people_and_the_grouping_made_of_it_is_told() {
+        let mut transition = fixture::continued();
+        let member =
+            crate::incident::Member { title: "auth: <b> *errors*".to_owned(), ..(&transition.incident).into() };
+        transition.incident.handling.members = vec![member; 31];
+        transition.incident.handling.held_back = 2;
+        let comment = render_comment(&fixture::notification(transition, "github")).replace('\u{200b}', "·");
+        let kept: Vec<&str> = comment.lines().filter(|line| !line.starts_with("- auth") || line.len() < 10).collect();
+        assert_eq!(comment.matches("- auth: &lt;b&gt; \\*errors\\*, critical").count(), 30);
+        insta::assert_snapshot!(kept.join("\n"), @r#"
+        <!-- sigyn:key=00c0ffee00c0ffee/2/github -->
+        **Still going on**: cart: more errors than usual, since 2026-11-20T22:00:00Z, 33 minutes so far, 38,912 lines in 33 unusual windows.
+
+        Worst: errors 48, expected 0 to 3
+
+        ### Also part of it
+
+        - and 1 more
+
+        Not told: 2 messages held back since the last one.
+
+        [Incident at sigyn](<https://sigyn.example.com/incidents/00c0ffee00c0ffee>) · [Logs in Grafana](<https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D>) · [Runbook](<https://wiki.example.com/cart?a=1&b=2>)
         "#);
     }
 

@@ -230,11 +230,15 @@ enum Found {
 async fn follow_up(api: &Api, number: u64, notification: &Notification) -> Result<Receipt, SendError> {
     let issue = api.issue(number).await?;
     let (closed, over) = (issue.state == "closed", notification.transition.kind == TransitionKind::Resolved);
-    if (!closed || over) && !commented(api, &issue, &notification.key).await? {
+    let again = notification.transition.kind == TransitionKind::Reopened;
+    if (!closed || over || again) && !commented(api, &issue, &notification.key).await? {
         api.comment(number, &render_comment(notification)).await?;
     }
     if over && !closed {
         api.close(number).await?;
+    }
+    if again && closed {
+        api.reopen(number).await?;
     }
     Ok(receipt(&issue))
 }

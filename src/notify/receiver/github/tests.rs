@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::incident::Transition;
 use crate::notify::{client, fixture};
 
 const TOKEN: &str = "ghp_0123456789abcdefghij";
@@ -401,4 +402,17 @@ fn settings_are_checked() {
         notify.github.repo is `a/b`, but there is no token; set GITHUB_TOKEN or notify.github.token_file
         ");
     assert!(Github::new(&GithubConfig::default(), client::client().unwrap()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_back_opens_its_issue_again() {
+    let (github, hub) = start().await;
+    let receipt = send(&github, fixture::opened(), None).await.unwrap();
+    send(&github, fixture::resolved(), Some(&receipt)).await.unwrap();
+    assert_eq!(hub.lock().unwrap().issues[0]["state"], "closed");
+    let again = Transition { kind: TransitionKind::Reopened, number: 4, ..fixture::opened() };
+    send(&github, again, Some(&receipt)).await.unwrap();
+    let hub = hub.lock().unwrap();
+    assert_eq!(hub.issues[0]["state"], "open");
+    assert!(hub.comments.last().unwrap().1.contains("**Back again**"), "{:?}", hub.comments);
 }

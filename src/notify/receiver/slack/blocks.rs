@@ -141,7 +141,7 @@ mod tests {
         ---
         <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
         ---
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🔴 CRITICAL cart: more errors than usual
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
@@ -159,7 +159,7 @@ mod tests {
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         Runbook: https://wiki.example.com/cart?a=1&b=2
         Owner: team-shop
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         "#);
     }
 
@@ -184,7 +184,7 @@ mod tests {
         ---
         <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · <https://wiki.example.com/cart?a=1&amp;b=2|Runbook> · Owner: team-shop
         ---
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🔴 CRITICAL cart: a step is missing
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
@@ -202,7 +202,7 @@ mod tests {
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         Runbook: https://wiki.example.com/cart?a=1&b=2
         Owner: team-shop
-        sigyn · watch shop · incident 00c0ffee00c0ffee
+        sigyn · watch shop · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         "#);
     }
 
@@ -288,7 +288,7 @@ mod tests {
         ---
         <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana>
         ---
-        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        sigyn · watch sigyn · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🟠 WARNING sigyn: cannot reach Loki
         When: since 2026-11-20T22:00:00Z, 3 minutes so far
@@ -296,7 +296,7 @@ mod tests {
         Why: GET http:/·/loki:3100/loki/api/v1/query_range: connection refused; is Loki up, and is loki.url right?
         Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
-        sigyn · watch sigyn · incident 00c0ffee00c0ffee
+        sigyn · watch sigyn · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         "#);
     }
 
@@ -321,7 +321,7 @@ mod tests {
         ---
         <https://sigyn.example.com/incidents/00c0ffee00c0ffee|Incident> · <https://grafana.example.com/explore?schemaVersion=1&amp;panes=%7B%7D|Logs in Grafana> · Owner: &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
         ---
-        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · incident 00c0ffee00c0ffee
+        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         =====
         🔴 CRITICAL &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: : more errors than usual
         When: since 2026-11-20T22:00:00Z, 3 minutes so far · 3,412 lines in 3 unusual windows · ▃▃▃▅▇█
@@ -337,7 +337,7 @@ mod tests {
         Incident: https://sigyn.example.com/incidents/00c0ffee00c0ffee
         Logs in Grafana: https://grafana.example.com/explore?schemaVersion=1&panes=%7B%7D
         Owner: &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire: 
-        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · incident 00c0ffee00c0ffee
+        sigyn · watch &lt;!channel&gt; ''' @·all ![x]·(http:/·/e.vil) &lt;http:/·/e.vil|ok&gt;⏎:fire:  · to handle: sigyn incident ack, snooze or resolve · incident 00c0ffee00c0ffee
         "#);
     }
 
