@@ -13,7 +13,7 @@ use crate::incident::{Handling, Incident, State, Transition};
 
 const DOING: &str = "check";
 
-/// Reads a row of a table, to see whether it can be.
+/// Whether a row can be read.
 type Look<'a> = &'a dyn Fn(&Row) -> Result<(), sqlx::Error>;
 
 /// What was found.
