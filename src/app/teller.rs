@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::lease::{DISPATCH, Leases};
 use crate::config::Settings;
+use crate::engine::{Command, CommandKind};
 use crate::notify::dispatch::{Dispatch, Dispatcher, Input, Rules};
 use crate::notify::route::{Router, Rules as RouteRules};
 use crate::notify::silence::{FOREVER, Silence, Silences, file};
@@ -24,6 +25,8 @@ const TAKE: u32 = 200;
 const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 /// Orders of other processes come without a call.
 const LOOK: Duration = Duration::from_secs(5);
+/// Messages that one order sends again.
+const RESENT: u32 = 10_000;
 /// Silences that are over are shown for so long.
 const SHOWN: Nanos = 30 * 24 * HOUR;
 
@@ -131,6 +134,7 @@ impl Teller {
         let queued = self.store.queued(TAKE).await?;
         let orders = self.store.pending_orders().await?;
         let more = queued.len() == TAKE as usize;
+        self.resend(&orders).await?;
         let queued: Vec<_> = queued.into_iter().map(|one| (one.seq, one.transition)).collect();
         let now = self.clock.now();
         let out = dispatcher.step(&Input { queued: &queued, orders: &orders, now, flush });
@@ -138,6 +142,22 @@ impl Teller {
             self.commit(&out, fence.as_ref(), now).await?;
         }
         Ok((more, out.next_at))
+    }
+
+    /// Messages that were given up are sent again when somebody asks for it. Asked for twice it does no harm, so it comes
+    /// before the order counts as carried out.
+    async fn resend(&self, orders: &[Command]) -> Result<(), StoreError> {
+        for order in orders {
+            let CommandKind::Resend { receiver, incident } = &order.kind else { continue };
+            let wanted = |wish: &Option<String>, is: &str| wish.as_deref().is_none_or(|wish| wish == is);
+            let dead = self.store.dead_deliveries(RESENT).await?;
+            let dead = dead.iter().filter(|one| wanted(receiver, &one.receiver) && wanted(incident, &one.incident));
+            for one in dead {
+                self.store.delivery_revive(one.id, self.clock.now()).await?;
+            }
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
     /// The dispatcher has gone on, so the store must follow: tries until it does.

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
 use crate::notify::config::NotifyConfig;
 use crate::notify::{Notification, links, render};
-use crate::store::{Cursor, Delivery, DeliveryState, IncidentDetail, Store};
+use crate::store::{Cursor, Delivery, DeliveryState, IncidentDetail, Search, Store};
 use crate::time::rfc3339;
 
 /// Rows read from the store at once.
@@ -47,6 +47,12 @@ struct List {
     /// Only those in this state
     #[arg(long, value_enum)]
     state: Option<Which>,
+    /// Only those whose titles have all these words
+    #[arg(long, value_name = "WORDS")]
+    text: Option<String>,
+    /// Also those that are part of others
+    #[arg(long)]
+    members: bool,
     /// At most this many, the newest first
     #[arg(long, default_value_t = 20, value_name = "N")]
     limit: u32,
@@ -87,10 +93,11 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
 async fn list(args: &List, common: &Common) -> anyhow::Result<Exit> {
     let (store, _) = open(&args.output, common).await?;
     let mut incidents: Vec<Incident> = Vec::new();
+    let search = Search { state: args.state.map(State::from), text: args.text.clone(), members: args.members };
     loop {
         let left = args.limit.saturating_sub(u32::try_from(incidents.len()).unwrap_or(u32::MAX));
         let before = incidents.last().map(Cursor::from);
-        let page = store.incidents(args.state.map(State::from), left.min(PAGE), before.as_ref()).await?;
+        let page = store.search(&search, left.min(PAGE), before.as_ref()).await?;
         if page.is_empty() {
             break;
         }

@@ -1,17 +1,23 @@
-//! `sigyn notify test`: sends a clearly marked test message, and shows what the receiver answered.
+//! `sigyn notify test`: sends a clearly marked test message, and shows what the receiver answered. `dead` and `resend`: what
+//! no receiver took.
 //!
-//! It works on the settings alone, also beside a running daemon: nothing is stored, and nothing is retried.
+//! A test works on the settings alone, also beside a running daemon: nothing is stored, and nothing is retried.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::{Common, Exit, lines, show};
+use super::{Common, Exit, Format, Output, lines, show, text};
 use crate::app::clock::Clock;
+use crate::app::place;
+use crate::engine::CommandKind;
 use crate::notify::receiver::{self, Receiver};
 use crate::notify::{Notification, Notifier, Receipt, SendError, sample};
+use crate::store::{Delivery, Store};
 use crate::time::Nanos;
 
+/// Messages that are shown.
+const SHOWN: u32 = 200;
 /// As long as the outbox waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -26,6 +32,28 @@ pub struct Args {
 enum Command {
     /// Send a test message, and then its end
     Test(Test),
+    /// Messages that were given up
+    Dead(Dead),
+    /// Send messages that were given up again
+    Resend(Resend),
+}
+
+#[derive(Debug, clap::Args)]
+struct Dead {
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+struct Resend {
+    /// Only those for this receiver
+    #[arg(long, value_name = "NAME")]
+    receiver: Option<String>,
+    /// Only those about this incident
+    #[arg(long, value_name = "ID")]
+    incident: Option<String>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +70,55 @@ struct Test {
 /// # Errors
 /// When a setting cannot be used, or a receiver did not take the message.
 pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
-    let Command::Test(args) = &args.command;
+    match &args.command {
+        Command::Test(args) => try_out(args, common).await,
+        Command::Dead(args) => dead(args, common).await,
+        Command::Resend(args) => resend(args, common).await,
+    }
+}
+
+/// The messages that no receiver took.
+async fn dead(args: &Dead, common: &Common) -> anyhow::Result<Exit> {
+    let mut loaded = common.loader().load()?;
+    args.output.apply(&mut loaded.settings);
+    let store = Store::open_read_only(place(&loaded.settings, false)?).await?;
+    let dead = store.dead_deliveries(SHOWN).await?;
+    store.close().await?;
+    if args.output.output == Format::Json {
+        let line = |one: &Delivery| {
+            let line = serde_json::json!({
+                "type": "dead", "receiver": one.receiver, "incident": one.incident, "kind": one.kind.as_str(),
+                "title": one.notification.transition.incident.title, "attempts": one.attempts, "error": one.error,
+                "changed_at": one.changed_at,
+            });
+            format!("{line}\n")
+        };
+        return show(&dead.iter().map(line).collect::<String>());
+    }
+    if dead.is_empty() {
+        return show("no message was given up\n");
+    }
+    let line = |one: &Delivery| {
+        let (title, error) = (&one.notification.transition.incident.title, one.error.as_deref().unwrap_or("?"));
+        let head = format!("{} {} {}", one.receiver, one.incident, one.kind.as_str());
+        format!("{} {}\n    {}\n", text::clean(&head), text::clean(title), text::clean(error))
+    };
+    let all: String = dead.iter().map(line).collect();
+    show(&format!("{all}send them again with: sigyn notify resend\n"))
+}
+
+/// Asks the daemon to send what was given up again.
+async fn resend(args: &Resend, common: &Common) -> anyhow::Result<Exit> {
+    let mut loaded = common.loader().load()?;
+    args.output.apply(&mut loaded.settings);
+    let store = Store::open_beside(place(&loaded.settings, false)?).await?;
+    let kind = CommandKind::Resend { receiver: args.receiver.clone(), incident: args.incident.clone() };
+    store.append_command(&kind, Clock::real().now()).await?;
+    store.close().await?;
+    show("noted: a running sigyn sends them within some seconds, else the next one does\n")
+}
+
+async fn try_out(args: &Test, common: &Common) -> anyhow::Result<Exit> {
     let loaded = common.settings()?;
     let receivers = receiver::build(&loaded.settings.notify)?;
     let known: Vec<&str> = receivers.iter().map(|(name, _, _)| name.as_str()).collect();

@@ -76,6 +76,13 @@ pub enum CommandKind {
         /// The silence, opaque here; `None` ends it.
         document: Option<String>,
     },
+    /// Messages that were given up are to be sent again. Not for the engine.
+    Resend {
+        /// Only those for this receiver.
+        receiver: Option<String>,
+        /// Only those about this incident.
+        incident: Option<String>,
+    },
 }
 
 /// What a person can want with an incident.

@@ -89,7 +89,7 @@ impl Store {
         let mut writer = self.writer(DOING).await?;
         let about = match kind {
             CommandKind::Internal { problem, on, .. } => Some(subject(problem, on)),
-            CommandKind::Incident { .. } | CommandKind::Silence { .. } => None,
+            CommandKind::Incident { .. } | CommandKind::Silence { .. } | CommandKind::Resend { .. } => None,
         };
         let insert = async {
             let row = writer.one(Statement::of(COMMAND).bind(now).bind(about).bind(json(kind)?)).await?;

@@ -55,6 +55,15 @@ pub(super) const POSTPONE: &str =
 pub(super) const ABANDON: &str = "
     UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
+pub(super) const DEAD_ONES: &str = concat!(
+    "SELECT ",
+    delivery_columns!(),
+    " WHERE d.tenant = $1 AND d.state = 'dead' ORDER BY d.receiver, d.id LIMIT $2"
+);
+/// With its first try begins its time anew.
+pub(super) const REVIVE: &str = "
+    UPDATE deliveries SET state = 'pending', attempts = 0, first_try = NULL, next_at = $2, changed_at = $2
+    WHERE tenant = $1 AND id = $3 AND state = 'dead'";
 pub(super) const COUNT: &str = "SELECT COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = $2";
 pub(super) const WAITING: &str = "
     SELECT receiver, COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = 'pending' GROUP BY receiver
@@ -136,6 +145,22 @@ impl Store {
         now: Nanos,
     ) -> Result<(), StoreError> {
         self.change(Statement::of(ABANDON).bind(receiver).bind(before).bind(now).bind(error)).await
+    }
+
+    /// Messages that were given up, at most `limit`, by receiver in the order of writing.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn dead_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        self.read(READING, Statement::of(DEAD_ONES).bind(limit), delivery).await
+    }
+
+    /// Lets a message that was given up be sent again.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn delivery_revive(&self, id: i64, now: Nanos) -> Result<(), StoreError> {
+        self.change(Statement::of(REVIVE).bind(now).bind(id)).await
     }
 
     /// How many deliveries are in each state.

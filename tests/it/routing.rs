@@ -1,6 +1,8 @@
 //! Routes and silences by the real binary, and the page about them.
 
+use sigyn::app::demo::receivers::Receivers;
 use sigyn::store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::child::Place;
 use crate::cli::seen;
@@ -152,4 +154,24 @@ fn mistakes_in_routing_are_told_with_their_place() {
       sigyn.yaml:17:22: notify.storm.incidents: must be at least 1
     exit 2
     ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_is_shown_and_sent_again_when_asked() {
+    let loki = crate::withdrawn::failing();
+    let receivers = Receivers::start(CancellationToken::new()).await.unwrap();
+    let wrong = format!("{}/no-such-hook", receivers.slack_url());
+    let mut place = crate::shop::place(&loki.url()).set("SLACK_WEBHOOK_URL", wrong);
+    place.file("settings.yaml", &crate::withdrawn::settings("shop", "{env=\"demo\"}"));
+    place.run(&["once", "--lookback", "4h"]);
+    let dead = place.run(&["notify", "dead"]);
+    assert!(dead.stdout.contains("send them again with: sigyn notify resend"), "{}{}", dead.stdout, dead.stderr);
+    assert!(dead.stdout.starts_with("slack "), "{}", dead.stdout);
+    assert!(receivers.posted().messages.is_empty());
+    place.put("SLACK_WEBHOOK_URL", &receivers.slack_url());
+    let noted = place.run(&["notify", "resend", "--receiver", "slack"]);
+    assert_eq!(noted.code, Some(0), "{}", noted.stderr);
+    place.run(&["once"]);
+    assert!(!receivers.posted().messages.is_empty());
+    assert_eq!(place.run(&["notify", "dead"]).stdout, "no message was given up\n");
 }

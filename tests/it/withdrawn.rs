@@ -16,12 +16,12 @@ use crate::shop::{place, standin};
 const TEXT: &str = "the watch was taken out of the settings";
 
 /// Settings with one watch.
-fn settings(name: &str, query: &str) -> String {
+pub(crate) fn settings(name: &str, query: &str) -> String {
     format!("watches:\n  - name: {name}\n    query: '{query}'\nincident:\n  keep_firing_for: 1h\n")
 }
 
 /// A Loki in which a service fails at this very moment.
-fn failing() -> Loki {
+pub(crate) fn failing() -> Loki {
     let loki = standin();
     let now = Clock::real().now();
     let mut at = now - 4 * HOUR;

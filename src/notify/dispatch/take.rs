@@ -256,7 +256,7 @@ impl Dispatcher {
                         out.silences.push((id.clone(), self.silences.get(id).cloned()));
                     }
                 }
-                CommandKind::Internal { .. } => {}
+                CommandKind::Internal { .. } | CommandKind::Resend { .. } => {}
             }
         }
     }

@@ -56,6 +56,8 @@ async fn dead_deliveries_stay_visible_and_block_nothing(ground: Ground) {
     let first = store.due_deliveries("slack", T0, 1).await.unwrap()[0].clone();
     store.delivery_dead(first.id, "404 no such hook", T0 + 5).await.unwrap();
     store.delivery_retry(first.id, "late", T0 + 9, T0 + 9).await.unwrap();
+    let listed = store.dead_deliveries(10).await.unwrap();
+    assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [first.id]);
     let detail = store.incident("aaaa").await.unwrap().unwrap();
     let dead: Vec<_> = detail.deliveries.iter().filter(|row| row.state == DeliveryState::Dead).collect();
     assert_eq!(dead.len(), 1);
@@ -64,6 +66,13 @@ async fn dead_deliveries_stay_visible_and_block_nothing(ground: Ground) {
     assert_eq!(store.due_deliveries("slack", T0, 9).await.unwrap()[0].notification.key, "aaaa/2/slack");
     let waiting = store.deliveries_waiting().await.unwrap();
     assert_eq!(waiting, [("github".to_owned(), 2), ("slack".to_owned(), 1)]);
+    // Asked for, it is sent again from the start; twice does no harm.
+    for _ in 0..2 {
+        store.delivery_revive(first.id, T0 + 10).await.unwrap();
+    }
+    let again = store.due_deliveries("slack", T0 + 10, 9).await.unwrap();
+    assert_eq!((again[0].id, again[0].attempts, again[0].first_try), (first.id, 0, None));
+    assert_eq!(store.dead_deliveries(10).await.unwrap(), []);
 }
 
 async fn a_message_that_cannot_be_read_is_given_up(ground: Ground) {

@@ -60,6 +60,8 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("count", delivery::COUNT.into()),
         ("waiting", delivery::WAITING.into()),
         ("abandon", delivery::ABANDON.into()),
+        ("dead", delivery::DEAD_ONES.into()),
+        ("revive", delivery::REVIVE.into()),
         ("sent", delivery::SENT.into()),
         ("leads", incident::LEADS.into()),
         ("leads in state", incident::LEADS_IN_STATE.into()),
