@@ -82,7 +82,8 @@ pub(crate) fn standin() -> Loki {
 }
 
 impl Shop {
-    fn new() -> Self {
+    /// One that is about now.
+    pub(crate) fn new() -> Self {
         let origin = floor(Clock::real().now(), 30 * MINUTE);
         let span = |nanos: Nanos| Duration::from_nanos(nanos.unsigned_abs());
         let plan = Plan {
@@ -173,4 +174,11 @@ impl Shop {
         let files = std::fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap());
         self.learnt = files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
     }
+}
+
+/// SplitMix64's output function: spreads a small number over all bits, so that chance can be repeated.
+pub(crate) fn dice(n: u64) -> u64 {
+    let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
 }
