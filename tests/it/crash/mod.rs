@@ -25,8 +25,8 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 const ILL: u64 = 40;
 /// The longest that is waited for a moment that may not come.
 const MOMENT: Duration = Duration::from_millis(1500);
-/// The ordinary slowness of the stand-in for Loki: reading takes some seconds, and kills find it at work.
-const SLOW: Duration = Duration::from_millis(60);
+/// The ordinary slowness of the stand-in for Loki, for each kill of a round: so the last ones still find it at work.
+const SLOW: Duration = Duration::from_micros(2500);
 /// What a full disk still takes.
 const LEFT: u64 = 64 << 10;
 
@@ -42,6 +42,18 @@ pub(crate) enum Moment {
     /// While nothing can be written.
     FullDisk,
 }
+
+/// The moments of eight kills, in an order that the seed decides.
+const MOMENTS: [Moment; 8] = [
+    Moment::Any,
+    Moment::Telling,
+    Moment::Reading,
+    Moment::Any,
+    Moment::FullDisk,
+    Moment::Telling,
+    Moment::Any,
+    Moment::Reading,
+];
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -78,7 +90,11 @@ pub(crate) async fn round(shop: &Shop, calm: &Outcome, seed: u64, kills: u64) ->
     let place = place(shop, &loki, &hooks);
     let mut figures = Figures::default();
     for kill in 0..kills {
-        let moment = life(&place, &loki, &hooks, dice(seed ^ (kill << 8))).await;
+        let slow = SLOW.saturating_mul(u32::try_from(kills).unwrap());
+        let chance = dice(seed ^ (kill << 8));
+        loki.set_faults(faults(slow, chance));
+        hooks.hold(Duration::ZERO);
+        let moment = life(&place, (&loki, &hooks), MOMENTS[((seed ^ kill) % 8) as usize], chance).await;
         *figures.kills.entry(moment).or_default() += 1;
         let store = Store::open_read_only(&place.data()).await.unwrap();
         let done = store.watch_state("shop").await.unwrap().is_some_and(|state| state.done_until >= shop.cut_off());
@@ -106,15 +122,7 @@ fn place(shop: &Shop, loki: &Loki, hooks: &Hooks) -> Place {
 }
 
 /// One process from its start to its kill; the moment that it was.
-async fn life(place: &Place, loki: &Loki, hooks: &Hooks, chance: u64) -> Moment {
-    loki.set_faults(faults(SLOW, chance));
-    hooks.hold(Duration::ZERO);
-    let moment = match chance % 20 {
-        0..8 => Moment::Any,
-        8..13 => Moment::Reading,
-        13..18 => Moment::Telling,
-        _ => Moment::FullDisk,
-    };
+async fn life(place: &Place, (loki, hooks): (&Loki, &Hooks), moment: Moment, chance: u64) -> Moment {
     let mut daemon = match moment {
         Moment::FullDisk => place.start_on_full_disk(&["run"], wal(&place.data()) + LEFT),
         _ => place.start(&["run"]),
@@ -318,7 +326,12 @@ impl Figures {
 
     /// Fails when anything was lost or doubled inside.
     pub(crate) fn hold(&self) {
-        assert!(self.lost.is_empty() && self.doubled.is_empty(), "lost: {:#?}\ndoubled: {:#?}", self.lost, self.doubled);
+        assert!(
+            self.lost.is_empty() && self.doubled.is_empty(),
+            "lost: {:#?}\ndoubled: {:#?}",
+            self.lost,
+            self.doubled
+        );
     }
 }
 
@@ -327,8 +340,14 @@ impl fmt::Display for Figures {
         let kills: u64 = self.kills.values().sum();
         writeln!(f, "{kills} kills {:?}, {} of them before all was judged", self.kills, self.at_work)?;
         writeln!(f, "{} lines in {} windows, {} transitions", self.lines, self.windows, self.transitions)?;
-        writeln!(f, "{} notices, {} deliveries; lost {}, doubled {}", self.notices, self.deliveries, self.lost.len(), self.doubled.len())?;
+        writeln!(
+            f,
+            "{} notices, {} deliveries; lost {}, doubled {}",
+            self.notices,
+            self.deliveries,
+            self.lost.len(),
+            self.doubled.len()
+        )?;
         write!(f, "{} messages on the wire, {} of them again; failures {:?}", self.told, self.again, self.failures)
     }
 }
-
