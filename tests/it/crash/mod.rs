@@ -24,11 +24,11 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// Of a hundred requests to them, so many fail in some way.
 const ILL: u64 = 40;
 /// The longest that is waited for a moment that may not come.
-const MOMENT: Duration = Duration::from_millis(1500);
+const MOMENT: Duration = Duration::from_millis(2000);
 /// The ordinary slowness of the stand-in for Loki, for each kill of a round: so the last ones still find it at work.
 const SLOW: Duration = Duration::from_micros(2500);
 /// What a full disk still takes.
-const LEFT: u64 = 64 << 10;
+const LEFT: u64 = 40 << 10;
 
 /// When the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
