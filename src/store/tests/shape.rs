@@ -60,6 +60,7 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("count", delivery::COUNT.into()),
         ("waiting", delivery::WAITING.into()),
         ("abandon", delivery::ABANDON.into()),
+        ("set back", delivery::SET_BACK.into()),
         ("sent", delivery::SENT.into()),
         ("leads", incident::LEADS.into()),
         ("leads in state", incident::LEADS_IN_STATE.into()),
