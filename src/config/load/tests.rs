@@ -511,5 +511,10 @@ notify:
 fn a_pattern_of_the_mask() {
     insta::assert_snapshot!(
         wrong("mask:\n  patterns:\n    - 'customer-[0-9]+'\n    - 'id-('\n    - 'x*'\n", &[]),
-        @"");
+        @"
+    2 mistakes in the settings:
+      sigyn.yaml:4:7: mask.patterns[1]: is no regular expression: unclosed group, at character 4
+      sigyn.yaml:5:7: mask.patterns[2]: matches the empty text, so it would hide everything; name at least one character
+    "
+    );
 }
