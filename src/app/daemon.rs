@@ -18,6 +18,7 @@ use super::{App, Options};
 use crate::config::Settings;
 use crate::config::load::{Loaded, Loader};
 use crate::config::watch::FileWatch;
+use crate::detect::personal;
 use crate::http;
 use crate::notify::receiver::Show;
 use crate::telemetry::Metrics;
@@ -174,6 +175,7 @@ impl Daemon {
     fn settings(&self, loaded: Loaded) -> Arc<Settings> {
         let mut settings = loaded.settings;
         (self.adjust)(&mut settings);
+        personal::install(&settings.mask);
         Arc::new(settings)
     }
 

@@ -29,6 +29,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::env::Env;
 use crate::config::{Loaded, Loader, Mistakes, Settings};
+use crate::detect::personal;
 
 /// Finds what is not normal in Grafana Loki's logs and turns it into few, well-explained incidents.
 #[derive(Debug, Parser)]
@@ -159,6 +160,7 @@ impl Common {
     /// All mistakes in them, as [`Mistakes`].
     pub fn settings(&self) -> anyhow::Result<Loaded> {
         let loaded = self.loader().load()?;
+        personal::install(&loaded.settings.mask);
         eprintln!("sigyn: {}", loaded.origin());
         for note in &loaded.notes {
             eprintln!("sigyn: note: {note}");

@@ -21,7 +21,7 @@ use crate::collect::learn::Learning;
 use crate::collect::ledger::Ledger;
 use crate::collect::page::Pager;
 use crate::collect::query::Query;
-use crate::collect::read::{Reader, Stop, Tally};
+use crate::collect::read::{Reader, SKEW, Stop, Tally};
 use crate::collect::{Batch, Coverage, Gap, GapReason, Known, Next, Purpose, Source, SourceError};
 use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::time::{HOUR, MINUTE, Nanos, SECOND, Span, TimeRange, floor};
@@ -234,7 +234,13 @@ impl Loki {
 
     /// The next page, or the pause until the next poll.
     async fn read(&mut self) -> Result<Next, Stop> {
-        let (now, position) = (self.reader.now(), self.ledger.position());
+        let position = self.ledger.position();
+        // Nothing is read of the future: our clock was set back, or has been set right.
+        if position > self.reader.now() + SKEW {
+            self.reader.ask_time(position - 1).await?;
+            self.next_poll = self.next_poll.min(self.reader.now());
+        }
+        let now = self.reader.now();
         if position >= self.target {
             let wait = (self.next_poll - now).min(self.set.interval);
             if wait > 0 {
@@ -248,6 +254,12 @@ impl Loki {
         let range = TimeRange::new(position, self.target);
         let mut batch = Batch::new(Arc::clone(&self.reader.watch), range, Purpose::Judge);
         batch.range.end = self.reader.page(position, self.target, &mut batch).await?;
+        // The answer says what time it is: when our clock was wrong, what was asked for may not be written yet.
+        let settled = self.reader.now() - self.set.eval_delay;
+        if batch.range.end > settled + SKEW {
+            (self.target, self.next_poll) = (settled, self.reader.now());
+            return Ok(Next::Wait(Duration::ZERO));
+        }
         self.delivered(&mut batch);
         // What is caught up was read too late to tell how long it was under way.
         if now - batch.range.start <= self.set.eval_delay + 2 * self.set.interval {
@@ -259,10 +271,15 @@ impl Loki {
 
     /// Counts what has become older than `max_lag` before its turn, and leaves it out.
     async fn skip_too_old(&mut self) -> Result<Option<Batch>, Stop> {
-        let oldest = floor(self.reader.now() - self.set.max_lag, self.ledger.block());
+        let oldest = |own: &Self| floor(own.reader.now() - own.set.max_lag, own.ledger.block());
         let position = self.ledger.position();
-        if self.skipping.is_none() && position < oldest {
-            self.skipping = Some(Tally::new(TimeRange::new(position, oldest)));
+        if self.skipping.is_none() && position < oldest(self) {
+            // Nothing is left out on the word of our clock alone.
+            self.reader.ask_time(position).await?;
+            let oldest = oldest(self);
+            if position < oldest {
+                self.skipping = Some(Tally::new(TimeRange::new(position, oldest)));
+            }
         }
         let Some(mut tally) = self.skipping.take() else { return Ok(None) };
         if let Err(stop) = self.reader.tally(&mut tally).await {

@@ -23,7 +23,7 @@ const MAX_GROUPS: usize = 3;
 /// At most so many bytes of log text are held at once, in a group or in a range that is read again.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 /// From here on the skew of the clocks is worth a warning; Loki's `Date` has a resolution of a second.
-const SKEW: Nanos = 2 * SECOND;
+pub(super) const SKEW: Nanos = 2 * SECOND;
 
 /// Why reading stopped.
 #[derive(Debug)]
@@ -315,6 +315,20 @@ impl Reader {
         let page = self.client.page(ask, &mut self.streams, into).await.map_err(Halt::Failed)?;
         self.compare_clocks(page.date);
         Ok(page)
+    }
+
+    /// Lets Loki tell the time, by a page of one nanosecond.
+    pub(super) async fn ask_time(&mut self, at: Nanos) -> Result<(), Stop> {
+        if !self.trust_date {
+            return Ok(());
+        }
+        let mut nothing = Batch::new(Arc::clone(&self.watch), TimeRange::new(at, at + 1), super::Purpose::Judge);
+        let query = self.text.clone();
+        match self.ask(&query, nothing.range, 1, &mut nothing).await {
+            Ok(_) => Ok(()),
+            Err(Halt::Budget(wait)) => Err(Stop::Wait(wait)),
+            Err(Halt::Failed(error)) => Err(self.pause(&error)),
+        }
     }
 
     fn spend(&mut self) -> Result<(), Duration> {

@@ -567,3 +567,38 @@ fn an_unreachable_loki_says_so() {
     let error = message("http://no-such-host.invalid:3100");
     assert_eq!(error.kind.reason(), "dns", "{}", error.message);
 }
+
+/// Our clock jumps by hours, in both directions, while lines are written: all are read, once and without a gap.
+#[tokio::test]
+async fn a_clock_that_jumps_loses_nothing() {
+    let truth = Arc::new(AtomicI64::new(T0));
+    let shown = Arc::clone(&truth);
+    let loki = stand_in(|options| {
+        options.clock = standin::Clock::Function(Arc::new(move || shown.load(Ordering::Relaxed)));
+    });
+    let mut rig = Rig::at_t0(loki, CollectConfig { audit_every: 0, ..collect() });
+    rig.poller.reader.trust_date = true;
+    let mut written = BTreeMap::new();
+    let jumps = [0, 3 * HOUR, 0, -5 * HOUR, 30 * HOUR, -HOUR, 7 * HOUR, 0];
+    for (step, jump) in jumps.iter().cycle().take(40).enumerate() {
+        for _ in 0..20 {
+            let ts = truth.fetch_add(SECOND, Ordering::Relaxed);
+            let line = format!("line {ts}");
+            rig.loki.push(STREAMS[0], ts, line.as_str());
+            written.insert(line, ts);
+        }
+        let now = truth.load(Ordering::Relaxed);
+        rig.set(now + jump);
+        // The first answer may only tell what time it is.
+        rig.drain().await;
+        rig.drain().await;
+        assert!(rig.model.end.unwrap_or(T0) <= now, "step {step}: read into the future");
+    }
+    truth.fetch_add(MINUTE, Ordering::Relaxed);
+    rig.set(truth.load(Ordering::Relaxed));
+    rig.drain().await;
+    rig.set(truth.load(Ordering::Relaxed) + SECOND);
+    rig.drain().await;
+    rig.model.check(&written, "");
+    assert_eq!((rig.model.lines.len(), rig.model.gaps.len(), rig.errors.len()), (800, 0, 0));
+}

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::config::{CollectConfig, LokiConfig, WatchConfig};
 use crate::detect::config::DetectConfig;
+use crate::detect::personal::MaskConfig;
 use crate::http::config::HttpConfig;
 use crate::incident::config::IncidentConfig;
 use crate::notify::config::NotifyConfig;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub collect: CollectConfig,
     /// How to judge.
     pub detect: DetectConfig,
+    /// What is hidden of lines.
+    pub mask: MaskConfig,
     /// When incidents end.
     pub incident: IncidentConfig,
     /// Who is told.

@@ -15,6 +15,7 @@ use super::Settings;
 use super::mistake::{Path, shown};
 use crate::collect::config::{CollectConfig, LokiConfig, WatchConfig};
 use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::personal::{MAX_PATTERNS, MaskConfig, compile};
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
 use crate::notify::config::{GithubConfig, NotifyConfig};
@@ -48,6 +49,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
         look.watch(watch, &Path::of("watches").index(index), &settings.collect, &mut names);
     }
     look.detect(&settings.detect);
+    look.mask(&settings.mask);
     look.incident(&settings.incident);
     look.notify(&settings.notify);
     look.routing(&settings.notify);
@@ -249,6 +251,18 @@ impl Look {
             if label.trim().is_empty() || label.chars().count() > MAX_GITHUB_LABEL || label.contains(',') {
                 let text = format!("must be 1 to {MAX_GITHUB_LABEL} characters without commas");
                 self.say(at("labels").index(index), text);
+            }
+        }
+    }
+
+    fn mask(&mut self, mask: &MaskConfig) {
+        let patterns = Path::of("mask.patterns");
+        if mask.patterns.len() > MAX_PATTERNS {
+            self.say(patterns.clone(), format!("has more than {MAX_PATTERNS} patterns; join some with `|`"));
+        }
+        for (index, pattern) in mask.patterns.iter().enumerate() {
+            if let Err(wrong) = compile(pattern) {
+                self.say(patterns.clone().index(index), wrong);
             }
         }
     }

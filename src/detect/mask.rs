@@ -1,13 +1,15 @@
 //! Lines made comparable, and lines made safe.
 //!
 //! What comes in: a line as a stranger wrote it. What goes out: a hash that is the same for lines that differ in numbers
-//! and ids only, or a line without secrets, cut to length. What never happens here: storing an unmasked line.
+//! and ids only, or a line without secrets and personal data, cut to
+//! length. What never happens here: storing an unmasked line.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::personal::mask_personal;
 use super::{Level, Sample};
 use crate::time::Nanos;
 
@@ -15,7 +17,7 @@ use crate::time::Nanos;
 pub const SAMPLE_BYTES: usize = 512;
 /// Of a long line only this much is searched for secrets; the rest is never kept.
 const SEARCH_BYTES: usize = 4096;
-const MASK: &str = "[masked]";
+pub(super) const MASK: &str = "[masked]";
 const CUT: &str = "…";
 
 /// The hash of a line in which numbers, hexadecimal ids and UUIDs count alike. One pass, no allocation; not stable over
@@ -148,10 +150,16 @@ pub fn mask_secrets(line: &str) -> Cow<'_, str> {
     masked
 }
 
+/// The line without secrets and without personal data, as it may be stored and shown; borrowed when it has none.
+#[must_use]
+pub fn masked(line: &str) -> Cow<'_, str> {
+    mask_personal(mask_secrets(line))
+}
+
 /// The line as evidence: masked, then cut to [`SAMPLE_BYTES`].
 #[must_use]
 pub fn sample(ts: Nanos, level: Level, line: &str) -> Sample {
-    let masked = mask_secrets(searched(line));
+    let masked = masked(searched(line));
     let line = if masked.len() <= SAMPLE_BYTES {
         masked.into_owned()
     } else {

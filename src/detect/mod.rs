@@ -18,6 +18,7 @@ pub mod model;
 pub mod novelty;
 mod past;
 pub mod pattern;
+pub mod personal;
 pub mod rarity;
 mod seen;
 pub mod session;

@@ -194,7 +194,7 @@ impl Spread {
             }
             let surprise = surprise((seen, of), (rest, others)) - looks;
             if surprise >= SURPRISE {
-                let value = super::pattern::head(value, VALUE).to_owned();
+                let value = super::pattern::head(&super::mask::masked(value), VALUE).to_owned();
                 let share = f64::from(rest) / f64::from(others);
                 let common =
                     Common { label: label.to_owned(), value, odd, seen: seen.into(), of: of.into(), others: share };

@@ -18,7 +18,7 @@ use super::{Notifier, Receipt, SendError};
 use crate::engine::CommandKind;
 use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::store::{Delivery, Store, StoreError};
-use crate::time::{MINUTE, Nanos, rfc3339};
+use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
 
 /// Reads the wall clock.
 pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
@@ -149,6 +149,8 @@ struct Lane<'a, N> {
     creations: Option<Pace>,
     /// The receiver asked for a pause, or seems to be down.
     hold: Nanos,
+    /// The newest time that was seen: a clock may be set back.
+    latest: Nanos,
     failing: Option<Failing>,
     /// An internal incident about this receiver is open.
     said: bool,
@@ -178,7 +180,18 @@ impl<'a, N: Notifier> Lane<'a, N> {
     ) -> Self {
         let Limits { sends, creations } = receiver.limits;
         let (sends, creations) = (Pace::new(sends), creations.map(Pace::new));
-        Self { outbox, receiver, wake, stop, sends, creations, hold: Nanos::MIN, failing: None, said: false }
+        Self {
+            outbox,
+            receiver,
+            wake,
+            stop,
+            sends,
+            creations,
+            hold: Nanos::MIN,
+            latest: Nanos::MIN,
+            failing: None,
+            said: false,
+        }
     }
 
     async fn run(mut self) {
@@ -201,6 +214,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
     /// Tries what is due and allowed.
     async fn pass(&mut self) -> Result<Pass, StoreError> {
         let now = self.now();
+        self.look_at_clock(now);
         self.say_ill(now).await?;
         if self.blocked(now) > 0 {
             return Ok(Pass::Rest);
@@ -218,13 +232,24 @@ impl<'a, N: Notifier> Lane<'a, N> {
             }
             pass = Pass::Again;
             if let Some(later) = self.creation_later(delivery, now) {
-                self.outbox.store.delivery_postponed(delivery.id, later).await?;
+                self.outbox.store.delivery_postponed(delivery.id, later, now).await?;
                 continue;
             }
             let Some(result) = self.send(delivery).await else { return Ok(Pass::Rest) };
             self.record(delivery, result).await?;
         }
         Ok(pass)
+    }
+
+    /// A pause that was planned by a clock that was ahead is no pause any more.
+    fn look_at_clock(&mut self, now: Nanos) {
+        if now.saturating_add(SECOND) < self.latest {
+            self.hold = Nanos::MIN;
+            if let Some(failing) = &mut self.failing {
+                failing.since = failing.since.min(now);
+            }
+        }
+        self.latest = now;
     }
 
     /// Until when the first message of an incident must wait, when too much was created lately. It is put off in the
@@ -372,6 +397,11 @@ impl<'a, N: Notifier> Lane<'a, N> {
         metrics::gauge!("sigyn_outbox_pending").set(pending as f64);
         let due = self.outbox.store.next_due(&self.receiver.name).await?;
         let now = self.now();
+        let far = due.is_some_and(|due| due > now.saturating_add(LONGEST_REST));
+        if far && self.outbox.store.deliveries_set_back(&self.receiver.name, now).await? > 0 {
+            tracing::warn!(receiver = self.receiver.name, "the clock was set back: what waits is tried now");
+            return Ok(());
+        }
         let mut wait = due.map_or(LONGEST_REST, |due| due.saturating_sub(now).max(self.blocked(now)));
         if let Some(failing) = self.failing.as_ref().filter(|_| !self.said) {
             let ill = failing.since.saturating_add(nanos(self.outbox.policy.ill_after));

@@ -51,7 +51,10 @@ pub(super) const DEAD: &str = "
         changed_at = $3, error = $4
     WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const POSTPONE: &str =
-    "UPDATE deliveries SET next_at = $3 WHERE tenant = $1 AND id = $2 AND state = 'pending'";
+    "UPDATE deliveries SET next_at = $3, changed_at = $4 WHERE tenant = $1 AND id = $2 AND state = 'pending'";
+pub(super) const SET_BACK: &str = "
+    UPDATE deliveries SET next_at = $3, changed_at = $3
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at > $3";
 pub(super) const ABANDON: &str = "
     UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
@@ -129,8 +132,16 @@ impl Store {
     ///
     /// # Errors
     /// When the file could not be written.
-    pub async fn delivery_postponed(&self, id: i64, next_at: Nanos) -> Result<(), StoreError> {
-        self.change(Statement::of(POSTPONE).bind(id).bind(next_at)).await
+    pub async fn delivery_postponed(&self, id: i64, next_at: Nanos, now: Nanos) -> Result<(), StoreError> {
+        self.change(Statement::of(POSTPONE).bind(id).bind(next_at).bind(now)).await
+    }
+
+    /// Makes due what was put off by a clock that was ahead: rows that were changed in the future. Returns how many.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn deliveries_set_back(&self, receiver: &str, now: Nanos) -> Result<u64, StoreError> {
+        self.write(WRITING, Statement::of(SET_BACK).bind(receiver).bind(now)).await
     }
 
     /// Gives up what waits for a receiver and has not changed since `before`.

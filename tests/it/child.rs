@@ -90,17 +90,36 @@ impl Place {
 
     /// Starts a daemon.
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let ears = vec![listen(child.stdout.take().unwrap(), &said), listen(child.stderr.take().unwrap(), &said)];
-        Daemon { child, said, ears }
+        Daemon::of(self.command(args))
+    }
+
+    /// Starts a daemon whose files may not grow beyond so many bytes, as on a disk that is full.
+    pub(crate) fn start_on_full_disk(&self, args: &[&str], bytes: u64) -> Daemon {
+        // The signal would end it; ignored, writing fails. Blocks are 512 bytes in POSIX shells, 1024 in others.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        let mut command = self.surrounded(Command::new("sh"));
+        command.args(["-c", &script]).arg(binary()).args(args);
+        Daemon::of(command)
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sigyn"));
-        command.args(args).env_clear().envs(&self.env).current_dir(self.folder.path()).stdin(Stdio::null());
+        let mut command = self.surrounded(Command::new(binary()));
+        command.args(args);
         command
     }
+
+    fn surrounded(&self, mut command: Command) -> Command {
+        command.env_clear().envs(&self.env).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// The binary: cargo tells tests where it is; an example has it one folder above its own.
+fn binary() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_sigyn").map_or_else(
+        || std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("sigyn"),
+        PathBuf::from,
+    )
 }
 
 fn listen(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
@@ -123,6 +142,13 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let ears = vec![listen(child.stdout.take().unwrap(), &said), listen(child.stderr.take().unwrap(), &said)];
+        Self { child, said, ears }
+    }
+
     /// All that it has said so far, on both outputs.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -2,7 +2,6 @@
 //! again and again. All three must come to the same incidents.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,44 +11,23 @@ use log_generator::loki::{Endpoint, Fault, Faults, Loki, Rule, When};
 use serde_json::Value;
 use sigyn::app::demo::Score;
 use sigyn::app::demo::receivers::{Posted, REPO, Receivers};
-use sigyn::detect::Features;
-use sigyn::incident::{Severity, State, Transition, TransitionKind};
-use sigyn::store::{Delivery, DeliveryState, IncidentDetail, Search, Store};
+use sigyn::incident::{State, Transition, TransitionKind};
+use sigyn::store::{DeliveryState, Store};
 use sigyn::time::Nanos;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::until;
-use crate::shop::{Shop, shop};
+use crate::outcome::Outcome;
+use crate::shop::{Shop, dice, shop};
 
 /// How often the third run is killed.
 const KILLS: u64 = 9;
 
-/// How a run came out.
-struct Outcome {
-    incidents: Vec<IncidentDetail>,
-    windows: BTreeMap<(String, Nanos), Seen>,
+/// A run and what was posted.
+struct Run {
+    kept: Outcome,
     posted: Posted,
-    /// Keys of the remediation log.
-    log: Vec<String>,
-}
-
-/// What is stored of a window with lines.
-type Seen = (u64, Features, bool);
-
-/// A transition as far as it may depend on nothing but the lines.
-#[derive(Debug, PartialEq)]
-struct Told {
-    id: String,
-    number: u64,
-    kind: TransitionKind,
-    at: Nanos,
-    title: String,
-    severity: Severity,
-    from: Nanos,
-    to: Nanos,
-    windows: u64,
-    lines: u64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,12 +39,12 @@ async fn incidents_are_told_once_with_an_ill_loki_and_after_kill_9() {
     let (calm, ailing, killed) = tokio::join!(run(&well, 0), run(&ill, 0), run(&worse, KILLS));
     assert!(ill.counters().faults >= 10, "{:?}", ill.counters());
 
-    let told = calm.told(shop.cut_off());
+    let told = calm.kept.told(shop.cut_off());
     every_fault_is_told(shop, &calm);
     every_line_is_judged_once(shop, &calm);
     for (name, other) in [("an ill Loki", &ailing), ("kills", &killed)] {
-        assert_eq!(told, other.told(shop.cut_off()), "with {name}, other incidents");
-        assert_eq!(calm.windows, other.windows, "with {name}, other windows");
+        assert_eq!(told, other.kept.told(shop.cut_off()), "with {name}, other incidents");
+        assert_eq!(calm.kept.windows, other.kept.windows, "with {name}, other windows");
     }
     for (name, outcome, kills) in [("calm", &calm, 0), ("an ill Loki", &ailing, 0), ("kills", &killed, KILLS)] {
         println!("{name}:");
@@ -129,7 +107,7 @@ async fn late_answers(to: String) -> String {
 }
 
 /// Lets sigyn catch up and tell all, killed so many times on the way.
-async fn run(loki: &Loki, kills: u64) -> Outcome {
+async fn run(loki: &Loki, kills: u64) -> Run {
     let shop = shop();
     let receivers = Receivers::start(CancellationToken::new()).await.unwrap();
     let (mut slack, mut github) = (receivers.slack_url(), receivers.github_url());
@@ -170,98 +148,37 @@ async fn run(loki: &Loki, kills: u64) -> Outcome {
     .await;
     store.close().await.unwrap();
     daemon.stop().await;
-    Outcome::read(shop, &place.data(), receivers.posted()).await
+    Run { kept: Outcome::read(shop, &place.data()).await, posted: receivers.posted() }
 }
 
-/// SplitMix64's output function: spreads a small number over all bits.
-fn dice(n: u64) -> u64 {
-    let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
-}
-
-impl Outcome {
-    async fn read(shop: &Shop, data: &Path, posted: Posted) -> Self {
-        let store = Store::open_read_only(data).await.unwrap();
-        let mut incidents = Vec::new();
-        let all = Search { members: true, ..Search::default() };
-        for incident in store.search(&all, 1000, None).await.unwrap() {
-            incidents.push(store.incident(&incident.id).await.unwrap().unwrap());
-        }
-        let stored = store.windows_all_since("shop", 0).await.unwrap();
-        let judged = stored.into_iter().filter(|row| row.window.lines > 0 && row.window.range.end <= shop.cut_off());
-        let windows = judged.map(|row| {
-            let service = row.group.labels.get("service_name").unwrap().to_owned();
-            let seen = (row.window.lines, row.window.features, row.judgement.anomalous.is_some());
-            ((service, row.window.range.start), seen)
-        });
-        let windows = windows.collect();
-        store.close().await.unwrap();
-        let log = std::fs::read_to_string(data.join("remediation.jsonl")).unwrap();
-        // A kill may tear a line; the next attempt writes it again, whole.
-        let log = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let log = log.map(|line| line["key"].as_str().unwrap().to_owned()).collect();
-        Self { incidents, windows, posted, log }
-    }
-
-    fn transitions(&self) -> impl Iterator<Item = &Transition> {
-        self.incidents.iter().flat_map(|detail| &detail.transitions)
-    }
-
-    fn deliveries(&self, receiver: &str) -> Vec<&Delivery> {
-        let all = self.incidents.iter().flat_map(|detail| &detail.deliveries);
-        all.filter(|delivery| delivery.receiver == receiver).collect()
-    }
-
-    fn told(&self, until: Nanos) -> Vec<Told> {
-        let of_the_shop = self.transitions().filter(|told| told.at <= until && told.incident.watch == "shop");
-        let mut told: Vec<Told> = of_the_shop
-            .map(|Transition { kind, number, at, incident }| Told {
-                id: incident.id.clone(),
-                number: *number,
-                kind: *kind,
-                at: *at,
-                title: incident.title.clone(),
-                severity: incident.severity,
-                from: incident.started_at,
-                to: incident.last_seen,
-                windows: incident.windows,
-                lines: incident.lines,
-            })
-            .collect();
-        told.sort_by(|a, b| (a.at, &a.id, a.number).cmp(&(b.at, &b.id, b.number)));
-        told
-    }
-}
-
-fn every_fault_is_told(shop: &Shop, calm: &Outcome) {
-    let told: Vec<Transition> = calm.transitions().filter(|told| told.at <= shop.cut_off()).cloned().collect();
+fn every_fault_is_told(shop: &Shop, calm: &Run) {
+    let told: Vec<Transition> = calm.kept.transitions().filter(|told| told.at <= shop.cut_off()).cloned().collect();
     let score = Score::new(&shop.truth, &told);
     let missed: Vec<_> = score.planted.iter().filter(|planted| planted.found.is_none()).collect();
-    assert!(missed.is_empty(), "not told: {missed:?}\n{:#?}", calm.told(shop.cut_off()));
+    assert!(missed.is_empty(), "not told: {missed:?}\n{:#?}", calm.kept.told(shop.cut_off()));
     let alarms = score.false_alarms.iter().map(|incident| &incident.title).collect::<Vec<_>>();
     println!("{} faults told; false alarms: {alarms:?}", score.planted.len());
     assert!(alarms.len() <= 2, "{alarms:?}");
 }
 
-fn every_line_is_judged_once(shop: &Shop, calm: &Outcome) {
+fn every_line_is_judged_once(shop: &Shop, calm: &Run) {
     let mut written: BTreeMap<(String, Nanos), u64> = BTreeMap::new();
     for (service, minute) in shop.written() {
         *written.entry((service.to_owned(), minute)).or_default() += 1;
     }
-    let judged: BTreeMap<_, u64> = calm.windows.iter().map(|(key, (lines, ..))| (key.clone(), *lines)).collect();
+    let judged: BTreeMap<_, u64> = calm.kept.windows.iter().map(|(key, (lines, ..))| (key.clone(), *lines)).collect();
     assert!(written.values().sum::<u64>() > 50_000);
     assert_eq!(judged, written);
 }
 
 /// Every message at least once, doubles only after kills, and never one that is not in the store.
-fn messages_are_on_the_wire(outcome: &Outcome, kills: u64) {
+fn messages_are_on_the_wire(outcome: &Run, kills: u64) {
     let mut wire: BTreeMap<(String, TransitionKind), u64> = BTreeMap::new();
     for message in &outcome.posted.messages {
         *wire.entry(identity(message)).or_default() += 1;
     }
     let mut stored: BTreeMap<(String, TransitionKind), u64> = BTreeMap::new();
-    for delivery in outcome.deliveries("slack") {
+    for delivery in outcome.kept.deliveries("slack") {
         assert_eq!(delivery.state, DeliveryState::Sent, "{delivery:?}");
         *stored.entry((delivery.incident.clone(), delivery.kind)).or_default() += 1;
     }
@@ -271,11 +188,12 @@ fn messages_are_on_the_wire(outcome: &Outcome, kills: u64) {
     assert!(doubles <= kills, "{doubles} doubles after {kills} kills");
     // Whoever hears of an incident hears that it began, and of each that is over that it is.
     let notices = |receiver: &str| -> BTreeSet<(String, u64)> {
-        let rows = outcome.deliveries(receiver).into_iter();
+        let rows = outcome.kept.deliveries(receiver).into_iter();
         rows.map(|row| (row.incident.clone(), row.notification.transition.number)).collect()
     };
     assert_eq!(notices("slack"), notices("github"));
     let told: BTreeMap<&str, Vec<TransitionKind>> = outcome
+        .kept
         .incidents
         .iter()
         .map(|detail| {
@@ -283,7 +201,7 @@ fn messages_are_on_the_wire(outcome: &Outcome, kills: u64) {
             (detail.incident.id.as_str(), kinds.collect())
         })
         .collect();
-    for detail in outcome.incidents.iter().filter(|detail| detail.incident.handling.lead.is_none()) {
+    for detail in outcome.kept.incidents.iter().filter(|detail| detail.incident.handling.lead.is_none()) {
         let kinds = &told[detail.incident.id.as_str()];
         let transitions = detail.transitions.iter().filter(|told| told.kind == TransitionKind::Opened).count();
         assert_eq!(
@@ -314,11 +232,11 @@ fn identity(message: &Value) -> (String, TransitionKind) {
 }
 
 /// GitHub shows each thing once, whatever was lost on the way: an issue for an incident, or a comment where one is open.
-fn issues_are_there_once(outcome: &Outcome) {
+fn issues_are_there_once(outcome: &Run) {
     let first = |body: &Value| body.as_str().unwrap().lines().next().unwrap().to_owned();
     let issues: Vec<String> = outcome.posted.issues.iter().map(|issue| first(&issue["body"])).collect();
     let comments: Vec<&str> = outcome.posted.comments.iter().map(|(_, body)| body.lines().next().unwrap()).collect();
-    for delivery in outcome.deliveries("github") {
+    for delivery in outcome.kept.deliveries("github") {
         assert_eq!(delivery.state, DeliveryState::Sent, "{delivery:?}");
         let issue = format!("<!-- sigyn:incident={} ", delivery.incident);
         let comment = format!("<!-- sigyn:key={} -->", delivery.notification.key);
@@ -338,22 +256,22 @@ fn issues_are_there_once(outcome: &Outcome) {
             assert!(open.insert(place), "two open issues of one place: {mark}");
         }
     }
-    let firing = outcome.incidents.iter().filter(|detail| detail.incident.state == State::Firing);
+    let firing = outcome.kept.incidents.iter().filter(|detail| detail.incident.state == State::Firing);
     let firing: BTreeSet<_> = firing.map(|detail| detail.incident.group.fingerprint.to_string()).collect();
     assert!(open.iter().all(|mark| firing.iter().any(|place| mark.starts_with(place))), "{open:?} {firing:?}");
     println!("  {} issues, {} comments, {} open", issues.len(), comments.len(), open.len());
 }
 
-fn the_log_has_all(outcome: &Outcome) {
-    let keys: BTreeSet<&str> = outcome.log.iter().map(String::as_str).collect();
-    assert_eq!(keys.len(), outcome.log.len(), "a line of the remediation log is doubled");
-    let rows = outcome.deliveries("remediation_log");
+fn the_log_has_all(outcome: &Run) {
+    let keys: BTreeSet<&str> = outcome.kept.log.iter().map(String::as_str).collect();
+    assert_eq!(keys.len(), outcome.kept.log.len(), "a line of the remediation log is doubled");
+    let rows = outcome.kept.deliveries("remediation_log");
     assert_eq!(keys, rows.iter().map(|row| row.notification.key.as_str()).collect());
 }
 
 /// Whatever was wrong with sigyn itself is over, and that was told, too.
-fn nothing_is_left_ill(outcome: &Outcome) {
-    for detail in outcome.incidents.iter().filter(|detail| detail.incident.watch == "sigyn") {
+fn nothing_is_left_ill(outcome: &Run) {
+    for detail in outcome.kept.incidents.iter().filter(|detail| detail.incident.watch == "sigyn") {
         assert_eq!(detail.incident.state, State::Resolved, "{:?}", detail.incident);
     }
 }

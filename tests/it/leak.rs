@@ -16,8 +16,21 @@ const BEARER: &str = "BearerThatNobodyReads";
 const HOOK: &str = "T0SECRET/B0SECRET/xyzzyXyzzyXyzzy";
 const HEADER: &str = "HeaderThatNobodyReads";
 /// What must not be found, such as a part of the webhook or the password as it stands in a header (base64).
-const FORBIDDEN: [&str; 7] =
-    [TOKEN, PASSWORD, BEARER, HEADER, "B0SECRET", "xyzzyXyzzy", "YXNzd29yZFRoYXROb2JvZHlSZWFk"];
+const FORBIDDEN: [&str; 10] = [
+    TOKEN,
+    PASSWORD,
+    BEARER,
+    HEADER,
+    "B0SECRET",
+    "xyzzyXyzzy",
+    "YXNzd29yZFRoYXROb2JvZHlSZWFk",
+    "ann.lee@",
+    "4111 1111",
+    "customer-0815",
+];
+/// A line with personal data, and how it may be shown.
+const LINE: &str = "ERROR cannot charge ann.lee@example.com card 4111 1111 1111 1111 of customer-0815";
+const SHOWN: &str = "cannot charge [masked] card [masked] of [masked]";
 
 /// A server that refuses everything and echoes what it was asked, as proxies like to do.
 async fn echo() -> String {
@@ -133,12 +146,19 @@ async fn a_loki_that_echoes_what_it_got() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_that_echo_what_they_got() {
     let loki = shop().loki();
+    shop().burst(&loki, LINE);
     let place = with_secrets(shop().place(&loki), &echo().await)
         .set("SIGYN__LOKI__BEARER_TOKEN", BEARER)
-        .set("SIGYN__LOKI__HEADERS", format!(r#"{{"X-Key": "{HEADER}"}}"#));
+        .set("SIGYN__LOKI__HEADERS", format!(r#"{{"X-Key": "{HEADER}"}}"#))
+        .set("SIGYN__MASK__PATTERNS", r#"["customer-[0-9]+"]"#);
     let mut daemon = place.start(&["run"]);
     until("two given up", async || {
         (daemon.metric("sigyn_deliveries_total{").await >= 3.0 && daemon.said().contains("slack")).then_some(())
+    })
+    .await;
+    let log = place.data().join("remediation.jsonl");
+    until("the line with personal data in the remediation log", async || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("cannot charge")).then_some(())
     })
     .await;
     let (_, metrics) = daemon.get("/metrics").await;
@@ -147,6 +167,8 @@ async fn receivers_that_echo_what_they_got() {
     clean("what it said", said.as_bytes());
     clean("its metrics", (metrics + &ready).as_bytes());
     clean_folder(&place.data());
+    let kept = std::fs::read(place.data().join("sigyn.db")).unwrap();
+    assert!(kept.windows(SHOWN.len()).any(|part| part == SHOWN.as_bytes()), "the line is kept, masked");
     let listed = place.run(&["incident", "list", "--output", "json"]);
     clean("the list of incidents", (listed.stdout + &listed.stderr).as_bytes());
 }

@@ -156,6 +156,35 @@ async fn each_line_is_counted_once_whoever_dies_sleeps_or_leaves() {
     every_line_is_there_once(&world).await;
 }
 
+/// The database is gone for a while, in the middle of transactions, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_and_comes_back_loses_and_doubles_nothing() {
+    let Some(mut world) = World::new().await else { return };
+    let Some(server) = Server::shared() else { return };
+    let name = world.url.rsplit('/').next().unwrap().to_owned();
+    let mut daemon = world.start();
+    world.held_without(&[]).await;
+    for _ in 0..3 {
+        let said = daemon.said().len();
+        server.run("postgres", &format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"));
+        server.run(
+            "postgres",
+            &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+        );
+        until("sigyn to miss its database", async || daemon.said()[said..].contains("cannot ").then_some(())).await;
+        server.run("postgres", &format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true"));
+        let (back, read) = (Instant::now(), daemon.metric("sigyn_lines_total{").await);
+        // Nothing more is read before what was read is stored.
+        until("progress", async || (daemon.metric("sigyn_lines_total{").await > read + 8.0).then_some(())).await;
+        println!("goes on {:.1} s after the database is back", back.elapsed().as_secs_f64());
+    }
+    let place = Place::server(&Secret::new(world.url.as_str())).unwrap();
+    world.store = Store::open_read_only(place).await.unwrap();
+    until("all", async || (world.done_until().await >= world.from + BEHIND).then_some(())).await;
+    daemon.stop().await;
+    every_line_is_there_once(&world).await;
+}
+
 async fn every_line_is_there_once(world: &World) {
     let to = floor(world.done_until().await, MINUTE);
     assert!(to >= world.from + BEHIND);

@@ -82,7 +82,8 @@ pub(crate) fn standin() -> Loki {
 }
 
 impl Shop {
-    fn new() -> Self {
+    /// One that is about now.
+    pub(crate) fn new() -> Self {
         let origin = floor(Clock::real().now(), 30 * MINUTE);
         let span = |nanos: Nanos| Duration::from_nanos(nanos.unsigned_abs());
         let plan = Plan {
@@ -115,6 +116,15 @@ impl Shop {
     /// A stand-in with all that a sigyn that has learnt will ask for.
     pub(crate) fn loki(&self) -> Loki {
         self.loki_from(self.origin + JUDGED - 10 * MINUTE)
+    }
+
+    /// Lets a service write this line often in one of the minutes that are judged.
+    pub(crate) fn burst(&self, loki: &Loki, line: &str) {
+        let (stream, ..) = &self.lines[0];
+        let minute = self.origin - 30 * MINUTE;
+        for n in 0..300 {
+            loki.push(&stream.labels(), minute + n * SECOND / 10, format!("{line} n={n}"));
+        }
     }
 
     /// A place where sigyn has learnt and has judged the first minutes.
@@ -173,4 +183,11 @@ impl Shop {
         let files = std::fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap());
         self.learnt = files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
     }
+}
+
+/// SplitMix64's output function: spreads a small number over all bits, so that chance can be repeated.
+pub(crate) fn dice(n: u64) -> u64 {
+    let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
 }

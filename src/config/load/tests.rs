@@ -179,7 +179,7 @@ fn an_unknown_key() {
         ");
     insta::assert_snapshot!(wrong("zzz: 1\na.b: 2\n\"watches[99999999999]\": 3\n", &[]), @"
         3 mistakes in the settings:
-          sigyn.yaml:1:1: zzz: no such key; known here: loki, watches, collect, detect, incident, notify, remediate, store, http, telemetry
+          sigyn.yaml:1:1: zzz: no such key; known here: loki, watches, collect, detect, mask, incident, notify, remediate, store, http, telemetry
           sigyn.yaml:2:1: a.b: no such key
           sigyn.yaml:3:1: (not shown): no such key
         ");
@@ -505,4 +505,16 @@ notify:
       sigyn.yaml:18:19: notify.receivers[13].slack.channel: a bot needs the channel to post to, such as C0123456789
       sigyn.yaml:19:22: notify.receivers[14].github.repo: needs the repository as owner/name
     "#);
+}
+
+#[test]
+fn a_pattern_of_the_mask() {
+    insta::assert_snapshot!(
+        wrong("mask:\n  patterns:\n    - 'customer-[0-9]+'\n    - 'id-('\n    - 'x*'\n", &[]),
+        @"
+    2 mistakes in the settings:
+      sigyn.yaml:4:7: mask.patterns[1]: is no regular expression: unclosed group, at character 4
+      sigyn.yaml:5:7: mask.patterns[2]: matches the empty text, so it would hide everything; name at least one character
+    "
+    );
 }

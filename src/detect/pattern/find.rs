@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::super::burst::Burst;
 use super::super::calibrate::to_score;
 use super::super::mask::mask_secrets;
+use super::super::personal::is_card;
 use super::super::tail::ordinary;
 use super::super::trace::tally::{Unit, span_end};
 use super::super::trace::{Deviation, Kind};
@@ -155,9 +156,9 @@ impl Patterns {
     pub(super) fn values(&mut self, end: Nanos) -> Vec<Found> {
         let mut odd = self.state.values.close();
         odd.retain(|_| self.config.detectors.has(PatternKind::Value));
-        // A number that may be somebody's PIN is not told.
+        // A number that may be somebody's PIN or card is not told.
         let secret = |name: &str| matches!(mask_secrets(&format!("{name}=x")), Cow::Owned(_));
-        odd.retain(|one| !secret(&one.name));
+        odd.retain(|one| !secret(&one.name) && !is_card(&format!("{:.0}", one.value)));
         let judged = odd.into_iter().map(|one| (self.state.values.surprise(&one), one));
         let (wrong, quiet): (Vec<_>, Vec<_>) = judged.partition(|(surprise, _)| *surprise >= self.needed);
         let told = wrong.iter().map(|(surprise, one)| self.value(one, *surprise, end)).collect();

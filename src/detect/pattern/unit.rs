@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::super::Level;
-use super::super::mask::mask_secrets;
+use super::super::mask::masked;
 use super::super::template::TemplateId;
 use super::super::trace::tally::Unit;
 use super::{MAX_UNITS, Patterns, SHOWN, State, head};
@@ -97,11 +97,11 @@ impl Patterns {
         }
     }
 
-    /// The text of a unit's template as it is now, secrets masked, cut.
+    /// The text of a unit's template as it is now, masked, cut.
     pub(super) fn text(&self, unit: Unit) -> Option<String> {
         let template = self.state.units.get(unit as usize)?.template;
         let text = self.miner.get(self.miner.resolve(template)).map_or("other lines", |template| template.text);
-        Some(head(&mask_secrets(text), SHOWN).to_owned())
+        Some(head(&masked(text), SHOWN).to_owned())
     }
 
     pub(super) fn group_of(&self, unit: Unit) -> u32 {

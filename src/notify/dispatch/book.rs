@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::not_after;
 use crate::detect::Group;
 use crate::incident::{Handling, Incident, Member, Severity, State};
 use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
@@ -118,6 +119,25 @@ impl Book {
         });
         storm.table.add(incident, now);
         (storm.newest, storm.news) = (now, true);
+    }
+
+    /// After a clock was set back; true when something has changed. `next`: when the next digest comes, by what is now.
+    pub(super) fn set_back(&mut self, now: Nanos, next: impl FnOnce() -> Nanos) -> bool {
+        let mut changed = false;
+        for at in &mut self.opened {
+            changed |= not_after(at, now);
+        }
+        if let Some(storm) = &mut self.storm {
+            for at in [&mut storm.started_at, &mut storm.newest, &mut storm.told_at] {
+                changed |= not_after(at, now);
+            }
+        }
+        if let Some(at) = &mut self.digest_at {
+            let next = next();
+            changed |= *at > next;
+            *at = next.min(*at);
+        }
+        changed
     }
 
     /// What waits is told in the digest.

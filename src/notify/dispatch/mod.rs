@@ -13,6 +13,7 @@
 //! `group_wait`, `group_interval` and `repeat_interval` have Alertmanager's meanings.
 
 mod book;
+mod clock;
 mod lead;
 mod take;
 mod tell;
@@ -177,6 +178,7 @@ impl Dispatcher {
     /// Deals with what has come and with what is due.
     pub fn step(&mut self, input: &Input<'_>) -> Dispatch {
         let mut out = Dispatch::default();
+        self.set_back(input.now);
         self.take(input, &mut out);
         self.order(input, &mut out);
         self.tell(input, &mut out);

@@ -13,7 +13,7 @@ use crate::notify::{Notification, links};
 use crate::time::{MINUTE, Nanos};
 
 /// What is held back is looked at again this often.
-const LOOK_AGAIN: Nanos = MINUTE;
+pub(super) const LOOK_AGAIN: Nanos = MINUTE;
 
 /// What a gate says of something that is due.
 enum Gate {

@@ -15,6 +15,8 @@ struct World {
     dispatcher: Dispatcher,
     rules: fn() -> Rules,
     now: Nanos,
+    /// How wrong the clock is.
+    wrong: Nanos,
     seq: i64,
     state: BTreeMap<String, String>,
     told: Vec<String>,
@@ -64,7 +66,7 @@ impl World {
     fn new(rules: fn() -> Rules) -> Self {
         let dispatcher = Dispatcher::new(rules(), Silences::new());
         let (state, told, keys) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Self { dispatcher, rules, now: START, seq: 0, state, told, keys, restarts: false }
+        Self { dispatcher, rules, now: START, wrong: 0, seq: 0, state, told, keys, restarts: false }
     }
 
     fn at(&mut self, seconds: i64) {
@@ -81,7 +83,7 @@ impl World {
         let queued: Vec<(i64, Transition)> = queued.into_iter().map(|one| (self.next(), one)).collect();
         let orders: Vec<Command> =
             orders.into_iter().map(|kind| Command { id: self.next(), at: self.now, kind }).collect();
-        let out = self.dispatcher.step(&Input { queued: &queued, orders: &orders, now: self.now, flush });
+        let out = self.dispatcher.step(&Input { queued: &queued, orders: &orders, now: self.now + self.wrong, flush });
         assert_eq!(out.taken.len(), queued.len());
         for (key, document) in &out.state {
             match document {
@@ -128,7 +130,8 @@ impl World {
     /// Goes on until `seconds`, waking when something is due.
     fn until(&mut self, seconds: i64) {
         let end = START + seconds * SECOND;
-        while let Some(next) = self.dispatcher.next_at(self.now).filter(|next| *next <= end) {
+        let due = |own: &Self| Some(own.dispatcher.next_at(own.now + own.wrong)? - own.wrong);
+        while let Some(next) = due(self).filter(|next| *next <= end) {
             self.now = next.max(self.now + 1);
             self.step(Vec::new(), Vec::new(), false);
         }
@@ -480,52 +483,56 @@ fn play(acts: &[Act], restarts: bool) -> World {
     world.restarts = restarts;
     let mut open: BTreeMap<u8, Incident> = BTreeMap::new();
     for act in acts {
-        match act {
-            Act::Feed(who, kind, severity) => {
-                let minute = (world.now - START) / MINUTE;
-                match (kind, open.get(who).cloned()) {
-                    (Resolved, Some(one)) => {
-                        open.remove(who);
-                        world.feed(Resolved, &one);
-                    }
-                    (Resolved, None) => {}
-                    (_, None) => {
-                        let one = incident(&format!("s{who}"), minute, *severity);
-                        open.insert(*who, one.clone());
-                        world.feed(Opened, &one);
-                    }
-                    (kind, Some(mut one)) => {
-                        one.severity = one.severity.max(*severity);
-                        open.insert(*who, one.clone());
-                        world.feed(if *kind == Opened { Continued } else { *kind }, &one);
-                    }
-                }
-            }
-            Act::Wait(seconds) => world.until((world.now - START) / SECOND + i64::from(*seconds)),
-            Act::Ack(who) => {
-                if let Some(one) = open.get(who) {
-                    world.order(&one.id.clone(), Order::Acknowledge(mark()));
-                }
-            }
-            Act::Snooze(who, seconds) => {
-                if let Some(one) = open.get(who) {
-                    let until = Some(world.now + i64::from(*seconds) * SECOND);
-                    let snooze = Snooze { mark: mark(), until, windows: None, until_worse: true };
-                    world.order(&one.id.clone(), Order::Snooze(snooze));
-                }
-            }
-            Act::Close(who) => {
-                if let Some(one) = open.get(who) {
-                    world.order(&one.id.clone(), Order::Resolve(Mark { at: world.now, ..mark() }));
-                }
-            }
-        }
+        happens(&mut world, &mut open, act);
     }
     for (_, one) in open {
         world.feed(Resolved, &one);
     }
     world.until((world.now - START) / SECOND + 200_000);
     world
+}
+
+fn happens(world: &mut World, open: &mut BTreeMap<u8, Incident>, act: &Act) {
+    match act {
+        Act::Feed(who, kind, severity) => {
+            let minute = (world.now - START) / MINUTE;
+            match (kind, open.get(who).cloned()) {
+                (Resolved, Some(one)) => {
+                    open.remove(who);
+                    world.feed(Resolved, &one);
+                }
+                (Resolved, None) => {}
+                (_, None) => {
+                    let one = incident(&format!("s{who}"), minute, *severity);
+                    open.insert(*who, one.clone());
+                    world.feed(Opened, &one);
+                }
+                (kind, Some(mut one)) => {
+                    one.severity = one.severity.max(*severity);
+                    open.insert(*who, one.clone());
+                    world.feed(if *kind == Opened { Continued } else { *kind }, &one);
+                }
+            }
+        }
+        Act::Wait(seconds) => world.until((world.now - START) / SECOND + i64::from(*seconds)),
+        Act::Ack(who) => {
+            if let Some(one) = open.get(who) {
+                world.order(&one.id.clone(), Order::Acknowledge(mark()));
+            }
+        }
+        Act::Snooze(who, seconds) => {
+            if let Some(one) = open.get(who) {
+                let until = Some(world.now + i64::from(*seconds) * SECOND);
+                let snooze = Snooze { mark: mark(), until, windows: None, until_worse: true };
+                world.order(&one.id.clone(), Order::Snooze(snooze));
+            }
+        }
+        Act::Close(who) => {
+            if let Some(one) = open.get(who) {
+                world.order(&one.id.clone(), Order::Resolve(Mark { at: world.now, ..mark() }));
+            }
+        }
+    }
 }
 
 proptest! {
@@ -559,5 +566,38 @@ proptest! {
         }
         prop_assert!(world.dispatcher.leads.is_empty(), "{:?}", world.dispatcher.leads.keys());
         prop_assert!(world.dispatcher.lead_of.is_empty());
+    }
+
+    /// Whatever the clock shows meanwhile: nothing is told twice (a key comes once, which every step checks), a minute after
+    /// it is right again nothing waits any more, and in the end all is told.
+    #[test]
+    fn a_clock_that_jumps_loses_nothing_and_holds_nothing_up(
+        acts in proptest::collection::vec((act(), -30..30i64), 0..40),
+        restarts: bool,
+    ) {
+        let mut world = World::new(|| rules(
+            r#"{"receiver": "chat", "group_by": ["..."], "group_wait": "0s", "group_interval": "1s"}"#,
+            r#"{"storm": {"incidents": 1000}}"#,
+        ));
+        world.restarts = restarts;
+        let mut open: BTreeMap<u8, Incident> = BTreeMap::new();
+        for (act, hours) in &acts {
+            world.wrong = hours * HOUR;
+            happens(&mut world, &mut open, act);
+        }
+        world.wrong = 0;
+        world.step(Vec::new(), Vec::new(), false);
+        world.until((world.now - START) / SECOND + 60);
+        for lead in world.dispatcher.leads.values().filter(|lead| lead.incident.handling.snoozed.is_none()) {
+            for told in lead.told.values() {
+                prop_assert!(told.waits.is_none() && told.at <= world.now, "{told:?}\n{}", world.told());
+            }
+        }
+        for (_, one) in open {
+            world.feed(Resolved, &one);
+        }
+        world.until((world.now - START) / SECOND + 60);
+        let waiting = world.dispatcher.leads.values().filter(|lead| lead.incident.handling.snoozed.is_none());
+        prop_assert_eq!(waiting.count(), 0);
     }
 }

@@ -42,7 +42,7 @@ async fn order_is_kept_per_incident_and_receiver(ground: Ground) {
     let second = store.due_deliveries("slack", T0 + MINUTE, 9).await.unwrap();
     assert_eq!(second[0].notification.key, "aaaa/2/slack");
     assert_eq!(second[0].earlier, Some(receipt));
-    store.delivery_postponed(second[0].id, T0 + HOUR).await.unwrap();
+    store.delivery_postponed(second[0].id, T0 + HOUR, T0).await.unwrap();
     assert_eq!(store.next_due("slack").await.unwrap(), Some(T0 + HOUR));
     store.delivery_sent(second[0].id, &Receipt::default(), T0 + HOUR).await.unwrap();
     assert_eq!(store.next_due("slack").await.unwrap(), None);

@@ -62,6 +62,7 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("abandon", delivery::ABANDON.into()),
         ("dead", delivery::DEAD_ONES.into()),
         ("revive", delivery::REVIVE.into()),
+        ("set back", delivery::SET_BACK.into()),
         ("sent", delivery::SENT.into()),
         ("leads", incident::LEADS.into()),
         ("leads in state", incident::LEADS_IN_STATE.into()),
