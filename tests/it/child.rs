@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -110,6 +111,8 @@ impl Place {
 
     fn surrounded(&self, mut command: Command) -> Command {
         command.env_clear().envs(&self.env).current_dir(self.folder.path()).stdin(Stdio::null());
+        // A group of its own: when a group loses its parent while one of it is stopped, the system hangs up on all of it.
+        command.process_group(0);
         command
     }
 }
