@@ -39,7 +39,7 @@ struct Rate {
 
 impl Novelty {
     /// The share of the words of a line that nobody has written before; they are known from now on. Words that others write
-    /// and this group never did count in part ([`ELSEWHERE`]).
+    /// and this group never did count in part (`ELSEWHERE`).
     pub fn unknown_words(&mut self, group: u32, line: &str) -> f64 {
         let (mut all, mut unknown, mut here) = (0u32, 0u32, 0u32);
         let words = line.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1);

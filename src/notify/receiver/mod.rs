@@ -1,7 +1,7 @@
 //! Those who take messages: one file or folder each, of one shape: settings, limits, constructor, sending, rendering.
 //!
 //! What comes in: the settings. What goes out: receivers that implement [`Notifier`], and their limits as data for the
-//! outbox. A new one is a file here, a line in [`config::ReceiverConfig`], one in [`Way`] and its two matches.
+//! outbox. A new one is a file here, a line in [`config::ReceiverConfig`], one in `Way` and its two matches.
 
 pub mod alertmanager;
 pub mod config;

@@ -1,5 +1,5 @@
 //! A notification as JSON, the same for webhooks, files, standard output and Loki. Fields are only added, never changed,
-//! unless [`VERSION`] rises.
+//! unless `VERSION` rises.
 //!
 //! What comes in: a [`Notification`]. What goes out: an object of plain text and figures; JSON needs no other escaping.
 //! What never happens here: a text of strangers that is longer than its limit.

@@ -1,6 +1,6 @@
 //! Silences: what nobody wants to hear of for a time, and maintenance windows, which come again.
 //!
-//! What comes in: silences as JSON (commands) or YAML ([`file`]), labels and a time. What goes out: which silence holds an
+//! What comes in: silences as JSON (commands) or YAML ([`mod@file`]), labels and a time. What goes out: which silence holds an
 //! incident back. Pure but for [`file::load`]. What never happens here: forgetting that something was held back.
 
 pub mod file;

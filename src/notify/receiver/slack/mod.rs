@@ -5,7 +5,7 @@
 //!
 //! What comes in: notifications. What goes out: by webhook one POST each; it gives nothing back to find the message by, so
 //! later transitions are short messages of their own. A bot keeps one message an incident up to date and tells what
-//! changed in its thread ([`bot`]).
+//! changed in its thread (`bot`).
 
 mod blocks;
 mod bot;
