@@ -195,8 +195,8 @@ impl Scan {
         let Learning { groups, ready, coarse } = self.learning;
         if coarse > 0 {
             printer.note(format!(
-                "templates say nothing about {coarse} of {groups} groups (all lines alike, or hardly one comes again): \
-                 levels, rates and lengths are judged there"
+                "templates say nothing about {coarse} of {groups} groups (nearly each line has its own): levels, rates and \
+                 lengths are judged there"
             ))?;
         }
         if groups > ready {

@@ -311,7 +311,7 @@ impl Patterns {
         self.worth.is_poor(group)
     }
 
-    /// Groups about which templates say nothing, also those whose lines are all alike.
+    /// Groups about which templates say nothing.
     #[must_use]
     pub fn poor(&self) -> u32 {
         self.worth.poor()

@@ -43,16 +43,15 @@ impl Worth {
         }
     }
 
-    /// Whether templates say nothing about the group: nearly each line has its own.
+    /// Whether templates say nothing about the group: nearly each line has its own. Where all lines have the same one, or
+    /// old ones have gone, a new one still says much.
     pub(super) fn is_poor(&self, group: GroupNumber) -> bool {
         self.groups.get(group.0 as usize).is_some_and(|(_, quality)| *quality == Quality::Singletons)
     }
 
-    /// Groups about which templates say nothing: nearly each line has its own, they do not come again, or all lines have
-    /// the same one.
+    /// Groups about which templates say nothing.
     pub(super) fn poor(&self) -> u32 {
-        let poor = |quality: &Quality| matches!(quality, Quality::Singletons | Quality::Dead | Quality::OneTemplate);
-        let count = self.groups.iter().filter(|(_, quality)| poor(quality)).count();
+        let count = self.groups.iter().filter(|(_, quality)| *quality == Quality::Singletons).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
@@ -88,6 +87,6 @@ mod tests {
         worth.close(&miner);
         assert!(!worth.is_poor(GroupNumber(0)));
         assert!(worth.is_poor(GroupNumber(1)), "{worth:?}");
-        assert_eq!(worth.poor(), 2, "one template only says no more than the rate");
+        assert_eq!(worth.poor(), 1);
     }
 }

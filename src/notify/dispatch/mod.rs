@@ -169,12 +169,6 @@ impl Dispatcher {
         unreadable
     }
 
-    /// The silences that hold or will.
-    #[must_use]
-    pub fn silences(&self) -> &Silences {
-        &self.silences
-    }
-
     /// Deals with what has come and with what is due.
     pub fn step(&mut self, input: &Input<'_>) -> Dispatch {
         let mut out = Dispatch::default();
