@@ -458,13 +458,15 @@ impl Open {
     }
 }
 
-/// How many times what is expected the greatest count of an anomaly is.
+/// How many times what is expected the greatest count of an anomaly is, in a window: what is only added up over more of
+/// them is no worse.
 fn excess(anomaly: &Anomaly) -> f64 {
     let counts = anomaly.evidence.features.iter();
     let counts = counts.filter(|one| matches!(one.feature, Feature::ErrorCount | Feature::WarnCount | Feature::Rate));
-    let counts = counts.map(|one| one.seen / one.expected.1.max(1.0));
-    let lines = anomaly.evidence.patterns.iter().map(|one| one.seen / one.expected.max(1.0));
-    counts.chain(lines).filter(|times| times.is_finite()).fold(0.0, f64::max)
+    let counts = counts.map(|one| (one.seen, one.expected.1, one.windows));
+    let lines = anomaly.evidence.patterns.iter().map(|one| (one.seen, one.expected, one.windows));
+    let times = |(seen, expected, windows): (f64, f64, u32)| seen / expected.max(windows.max(1).into());
+    counts.chain(lines).map(times).filter(|times| times.is_finite()).fold(0.0, f64::max)
 }
 
 /// What an anomaly says, as hashes: kinds of findings with the lines that they are about. Of each only what has a

@@ -38,9 +38,11 @@ fn played_for(script: &str, confirmed: bool, pending_for: Span) -> (Lifecycle, S
                 // Worse: critical by its errors, and many times more.
                 'e' => vec![FeatureEvidence { seen: 11.0, ..reason(Feature::ErrorCount) }],
                 'f' => vec![FeatureEvidence { seen: 60.0, ..reason(Feature::ErrorCount) }],
+                // As many in six windows as before in one, six times.
+                'g' => vec![FeatureEvidence { seen: 66.0, windows: 6, ..reason(Feature::ErrorCount) }],
                 _ => Vec::new(),
             };
-            let anomaly = "!abef".contains(letter).then(|| {
+            let anomaly = "!abefg".contains(letter).then(|| {
                 let evidence = Evidence { features: reason, ..Evidence::default() };
                 (Anomaly { evidence, ..anomaly(&group, range) }, "cart: odd".to_owned())
             });
@@ -105,6 +107,7 @@ fn what_is_much_worse_is_told_at_once() {
         // Many times more, after a while.
         ("effff", "Opened#1@1 Escalated#2@3"),
         ("fffff", "Opened#1@1"),
+        ("egggg", "Opened#1@1"),
     ] {
         assert_eq!(play(script, true), told, "{script}");
     }
