@@ -33,6 +33,18 @@ impl Tail {
         Self { from, scale: (quantile(&excess, 0.5) / std::f64::consts::LN_2).max(unit), most }
     }
 
+    /// A tail that was fitted before, from its [`Tail::parts`].
+    #[must_use]
+    pub fn of((from, scale): (f64, f64)) -> Self {
+        Self { from, scale, most: f64::MAX }
+    }
+
+    /// Where the tail begins, and its scale.
+    #[must_use]
+    pub fn parts(&self) -> (f64, f64) {
+        (self.from, self.scale)
+    }
+
     /// How surprising a score is, in nats; 0 up to the 90 % quantile.
     #[must_use]
     pub fn surprise(&self, score: f64) -> f64 {

@@ -42,6 +42,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::Order => "steps in an unusual order",
         PatternKind::Rare => "a line that it seldom logs",
         PatternKind::Value => "a value far from usual",
+        PatternKind::Ratio => "lines that came together do not",
     }
 }
 
@@ -77,6 +78,12 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             let name = if name.is_empty() { String::new() } else { format!("{name} ") };
             let range = if low == high { number(low) } else { format!("{} to {}", number(low), number(high)) };
             ("value", format!("{name}{} in {} lines", number(seen), number(one.seen)), range, line)
+        }
+        (PatternKind::Ratio, after) => {
+            let with = after.as_ref().map(|after| format!(" beside {} \"{after}\"", number(one.of)));
+            let line = line.map(|line| format!("{line}{}", with.unwrap_or_default()));
+            let what = if one.seen < one.expected { "too seldom" } else { "too often" };
+            (what, format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
         }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
@@ -131,6 +138,7 @@ pub fn detectors(evidence: &Evidence) -> Vec<(&'static str, f64)> {
             PatternKind::Burst => "bursts",
             PatternKind::Rare => "seldom lines",
             PatternKind::Value => "values",
+            PatternKind::Ratio => "ratios",
             _ => "requests",
         };
         add(name, one.share);

@@ -20,6 +20,7 @@ mod past;
 pub mod pattern;
 pub mod personal;
 pub mod rarity;
+pub mod ratio;
 mod seen;
 pub mod session;
 pub mod spread;
@@ -209,6 +210,9 @@ pub enum PatternKind {
     Order,
     /// A line that few windows have; windows of lines only. `seen` and `of` are windows.
     Rare,
+    /// A line comes seldom beside one that it used to come with. `seen` and `expected` are its lines, `of` those of the
+    /// other, which stands in `after`.
+    Ratio,
     /// A number in a line is far from all that stood there before. `seen` are lines.
     Value,
 }

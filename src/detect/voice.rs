@@ -31,6 +31,8 @@ pub enum Voice {
     Burst,
     /// [`PatternKind::Value`].
     Value,
+    /// [`PatternKind::Ratio`].
+    Ratio,
     /// [`PatternKind::Begins`].
     Begins,
     /// [`PatternKind::Unexpected`].
@@ -58,7 +60,7 @@ pub enum Voice {
 use Voice as V;
 
 /// All of them with their names, in the order of [`Voice`].
-const NAMES: [(Voice, &str); 19] = [
+const NAMES: [(Voice, &str); 20] = [
     (V::LineLength, "line_length"),
     (V::ErrorCount, "error_count"),
     (V::WarnCount, "warn_count"),
@@ -67,6 +69,7 @@ const NAMES: [(Voice, &str); 19] = [
     (V::New, "new"),
     (V::Burst, "burst"),
     (V::Value, "value"),
+    (V::Ratio, "ratio"),
     (V::Begins, "begins"),
     (V::Unexpected, "unexpected"),
     (V::Missing, "missing"),
@@ -106,6 +109,7 @@ impl From<PatternKind> for Voice {
             PatternKind::New => Self::New,
             PatternKind::Burst => Self::Burst,
             PatternKind::Value => Self::Value,
+            PatternKind::Ratio => Self::Ratio,
             PatternKind::Begins => Self::Begins,
             PatternKind::Unexpected => Self::Unexpected,
             PatternKind::Missing => Self::Missing,

@@ -9,6 +9,7 @@ use super::super::burst::Burst;
 use super::super::calibrate::to_score;
 use super::super::mask::mask_secrets;
 use super::super::personal::is_card;
+use super::super::ratio::Broken;
 use super::super::tail::ordinary;
 use super::super::trace::tally::{Unit, span_end};
 use super::super::trace::{Deviation, Kind};
@@ -181,6 +182,40 @@ impl Patterns {
             Gate::least(Check::SecondLook, surprise, self.needed),
         ];
         self.found(one.unit, surprise, evidence, gates)
+    }
+
+    pub(super) fn ratios(&mut self, end: Nanos) -> Vec<Found> {
+        let State { units, ratios, .. } = &mut self.state;
+        let mut broken = ratios.close(|unit| units.get(unit as usize).map_or(0, |info| info.group));
+        broken.retain(|_| self.config.detectors.has(PatternKind::Ratio));
+        let judged: Vec<(Broken, bool)> = broken
+            .into_iter()
+            .map(|one| (self.state.ratios.surprise(&one) >= self.needed, one))
+            .map(|(told, one)| (one, told))
+            .collect();
+        let told = judged.iter().filter(|(_, told)| *told).map(|(one, _)| self.ratio(one, end)).collect();
+        let missed = judged.iter().filter(|(_, told)| !told).map(|(one, _)| (self.state.ratios.surprise(one), one));
+        let missed: Vec<(f64, &Broken)> = missed.collect();
+        self.miss(missed, |this, one| this.ratio(one, end));
+        self.state.ratios.told(&judged);
+        told
+    }
+
+    fn ratio(&self, one: &Broken, end: Nanos) -> Found {
+        let evidence = PatternEvidence {
+            seen: one.seen,
+            of: one.others,
+            expected: one.expected,
+            after: self.text(one.by),
+            windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
+            ..self.evidence(PatternKind::Ratio, one.unit, end)
+        };
+        let left = self.state.ratios.surprise(one);
+        let gates = self.state.ratios.gates(one).into_iter().chain([
+            Gate::least(Check::Budget, one.surprise, self.needed),
+            Gate::least(Check::SecondLook, left, self.needed),
+        ]);
+        self.found(one.unit, left, evidence, gates.collect())
     }
 
     pub(super) fn is_bad(&self, unit: Unit) -> bool {

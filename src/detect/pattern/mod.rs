@@ -19,6 +19,7 @@ use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
 use super::novelty::Novelty;
 use super::rarity::Rarity;
+use super::ratio::Ratios;
 use super::seen::{Samples, Seen};
 use super::spread::{Origin, Spread};
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
@@ -107,6 +108,8 @@ struct State {
     trace: Trace,
     novelty: Novelty,
     bursts: Bursts,
+    #[serde(default)]
+    ratios: Ratios,
     #[serde(default)]
     rarity: Rarity,
     #[serde(default)]
@@ -205,6 +208,9 @@ impl Patterns {
         self.samples.keep(&mut self.state.seen, unit, entry, level);
         self.state.values.add(unit, self.miner.numbers());
         let follow = self.config.detectors.has_any(Detectors::TRACE);
+        if self.config.detectors.has(PatternKind::Ratio) {
+            self.state.ratios.add(unit);
+        }
         let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
         if let Some((lines, with_key)) = self.state.keyed.get_mut(group as usize) {
             *lines += 1;
@@ -290,6 +296,7 @@ impl Patterns {
         found.extend(self.novel(end));
         found.extend(self.bursts(end));
         found.extend(self.values(end));
+        found.extend(self.ratios(end));
         self.samples.close();
         found.retain(|one| !self.worth.is_poor(one.group));
         found.sort_by(|one, two| {
@@ -321,6 +328,7 @@ impl Patterns {
     pub fn jump(&mut self, start: Nanos) {
         self.state.trace.jump(start);
         self.state.bursts.jump();
+        self.state.ratios.jump();
         self.state.values.jump();
         self.samples.close();
         self.spread.discard();

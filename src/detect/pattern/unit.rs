@@ -83,6 +83,7 @@ impl Patterns {
                     Some(known) if *known != unit => {
                         self.state.trace.rename(unit, *known);
                         self.state.bursts.merge(unit, *known);
+                        self.state.ratios.merge(unit, *known);
                         self.state.seen.merge(unit, *known);
                     }
                     Some(_) => {}
