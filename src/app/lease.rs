@@ -7,7 +7,7 @@
 //! `TTL + BEAT`. When the server is away nobody can take anything, so nothing is given up: whether a lease is still ours is
 //! what the first renewal after it says. Until then nothing is sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::fair::View;
 use crate::store::{Fence, Store, StoreError};
 
 /// How long a lease is held without a renewal.
@@ -27,11 +28,13 @@ pub const DISPATCH: &str = "dispatch";
 
 /// Every living process holds one that begins so.
 const PROCESS: &str = "process/";
+/// The lease of each watch begins so.
+const WATCH: &str = "watch/";
 
 /// The lease of a watch.
 #[must_use]
 pub fn of_watch(name: &str) -> String {
-    format!("watch/{name}")
+    format!("{WATCH}{name}")
 }
 
 /// What this process holds. Cheap to clone.
@@ -140,25 +143,30 @@ impl Leases {
         }
     }
 
-    /// Of so many shares of the work, how many this process should have: as many as any other, rounded up.
+    /// Who lives, and who has which watch.
     ///
     /// # Errors
     /// When the store could not be asked.
-    pub async fn share(&self, all: usize) -> Result<usize, StoreError> {
-        let Some(shared) = &self.shared else { return Ok(all) };
-        let leases = shared.store.leases().await?;
-        let living = leases.iter().filter(|lease| lease.live && lease.name.starts_with(PROCESS)).count();
-        Ok(all.div_ceil(living.max(1)))
+    pub async fn view(&self) -> Result<View, StoreError> {
+        let Some(shared) = &self.shared else { return Ok(View::default()) };
+        let mut view = View { me: shared.holder.clone(), ..View::default() };
+        for lease in shared.store.leases().await?.into_iter().filter(|lease| lease.live) {
+            if lease.name.starts_with(PROCESS) {
+                view.living.insert(lease.holder);
+            } else if let Some(watch) = lease.name.strip_prefix(WATCH) {
+                view.held.insert(watch.to_owned(), lease.holder);
+            }
+        }
+        Ok(view)
     }
 
-    /// Names of leases that somebody holds now.
+    /// What to show when something is written that belongs to every living process.
     ///
     /// # Errors
-    /// When the store could not be asked.
-    pub async fn taken(&self) -> Result<BTreeSet<String>, StoreError> {
-        let Some(shared) = &self.shared else { return Ok(BTreeSet::new()) };
-        let leases = shared.store.leases().await?;
-        Ok(leases.into_iter().filter(|lease| lease.live).map(|lease| lease.name).collect())
+    /// When this one counts as dead.
+    pub fn of_process(&self) -> Result<Option<Fence>, Lost> {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        self.fence(&format!("{PROCESS}{}", shared.holder))
     }
 
     /// Says once that this process lives, before it takes anything.

@@ -33,6 +33,7 @@ pub use slack::Slack;
 
 use self::config::ReceiverConfig;
 use super::config::NotifyConfig;
+use super::pace::Daily;
 use super::template::Template;
 use super::{Notification, Notifier, Receipt, SendError, client};
 use crate::incident::TransitionKind;
@@ -206,6 +207,15 @@ pub fn dry(config: &NotifyConfig, show: &Show) -> Result<Vec<(String, Receiver, 
 }
 
 impl Receiver {
+    /// How much of it a day bears.
+    #[must_use]
+    pub fn daily(&self) -> Option<Daily> {
+        let Way::Sms(sms) = &self.way else { return None };
+        let daily = sms.daily();
+        let without_end = |kind| kind != TransitionKind::Resolved && sms::is_sent(kind);
+        Some(if self.send_resolved { daily } else { Daily { counts: without_end, ..daily } })
+    }
+
     /// Whether it only shows what would be sent.
     #[must_use]
     pub fn is_dry(&self) -> bool {
