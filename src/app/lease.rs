@@ -7,7 +7,7 @@
 //! `TTL + BEAT`. When the server is away nobody can take anything, so nothing is given up: whether a lease is still ours is
 //! what the first renewal after it says. Until then nothing is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,8 @@ struct Shared {
     store: Store,
     holder: String,
     held: Mutex<BTreeMap<String, Held>>,
+    /// What is being asked for at this moment.
+    asked: Mutex<BTreeSet<String>>,
     /// Told when something is lost.
     lost: watch::Sender<()>,
 }
@@ -68,8 +70,8 @@ impl Leases {
     #[must_use]
     pub fn new(store: &Store) -> Self {
         let shared = store.is_shared().then(|| {
-            let (store, held) = (store.clone(), Mutex::default());
-            Arc::new(Shared { store, holder: holder(), held, lost: watch::Sender::new(()) })
+            let (store, held, asked) = (store.clone(), Mutex::default(), Mutex::default());
+            Arc::new(Shared { store, holder: holder(), held, asked, lost: watch::Sender::new(()) })
         });
         Self { shared }
     }
@@ -106,6 +108,7 @@ impl Leases {
             return Ok(true);
         }
         let sure = Instant::now() + TTL;
+        let _asking = shared.ask(name);
         let Some(fence) = shared.store.lease(name, &shared.holder, TTL).await? else { return Ok(false) };
         tracing::info!(lease = name, token = fence.token, "taken");
         shared.held().insert(name.to_owned(), Held { fence, sure });
@@ -188,7 +191,13 @@ impl Leases {
             }
             let sure = Instant::now() + TTL;
             match shared.store.renew_leases(&shared.holder, TTL).await {
-                Ok(fences) => shared.renewed(&fences, sure),
+                Ok(fences) => {
+                    for stray in shared.renewed(&fences, sure) {
+                        tracing::warn!(lease = stray.name, "taken by a request whose answer was lost: given back");
+                        // It is tried again with the next beat.
+                        let _ = shared.store.release(&stray).await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot renew the leases; nothing is sent while they are not sure");
                 }
@@ -211,8 +220,20 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that a lease is asked for, until the answer is there.
+    fn ask(&self, name: &str) -> Asking<'_> {
+        self.asked().insert(name.to_owned());
+        Asking { shared: self, name: name.to_owned() }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is not among the renewed any more is lost. What was taken since the renewal was asked for is not looked at.
-    fn renewed(&self, fences: &[Fence], sure: Instant) {
+    /// Returns leases that the store says are ours and nobody here works under: the answer that gave them was lost.
+    fn renewed(&self, fences: &[Fence], sure: Instant) -> Vec<Fence> {
+        let asked = self.asked().clone();
         let mut held = self.held();
         let before = held.len();
         held.retain(|name, held| {
@@ -230,6 +251,20 @@ impl Shared {
         if held.len() < before {
             self.lost.send_replace(());
         }
+        let stray = |fence: &&Fence| !held.contains_key(&fence.name) && !asked.contains(&fence.name);
+        fences.iter().filter(stray).cloned().collect()
+    }
+}
+
+/// Ends the note of [`Shared::ask`], also when the asking is dropped.
+struct Asking<'a> {
+    shared: &'a Shared,
+    name: String,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.shared.asked().remove(&self.name);
     }
 }
 
