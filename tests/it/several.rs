@@ -103,7 +103,8 @@ impl World {
                 *counts.entry(pid).or_default() += 1;
             }
             let fair = WATCHES.len() / processes..=WATCHES.len().div_ceil(processes);
-            let even = counts.len() == processes.min(WATCHES.len()) && counts.values().all(|count| fair.contains(count));
+            let even =
+                counts.len() == processes.min(WATCHES.len()) && counts.values().all(|count| fair.contains(count));
             (even && counts.values().sum::<usize>() == WATCHES.len()).then_some(())
         })
         .await;

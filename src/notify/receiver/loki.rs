@@ -74,6 +74,29 @@ impl LokiPush {
     }
 }
 
+impl LokiPush {
+    /// What would be pushed.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(notification, &self.config.labels)
+    }
+
+    /// Whether Loki answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let base = self.config.url.trim_end_matches('/');
+        let host = Url::parse(base).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
+        let what = format!("asking Loki at {host}");
+        let (request, secrets) = self.auth.sign(self.setup.http.get(format!("{base}/loki/api/v1/status/buildinfo")))?;
+        let secrets: Vec<&Secret> = secrets.iter().collect();
+        let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice };
+        call.ask(request).await?;
+        Ok(format!("Loki at {host} answers; whether it takes lines shows with the first"))
+    }
+}
+
 impl Notifier for LokiPush {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let base = self.config.url.trim_end_matches('/');

@@ -188,6 +188,33 @@ impl Sms {
         Self { to: config.to.clone(), cap: config.daily_cap, zone: config.time_zone.clone(), way, setup }
     }
 
+    /// The text that would be sent; `None`: this is not worth one.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Option<String> {
+        let said = message(notification);
+        is_sent(said.kind).then(|| render(&said))
+    }
+
+    /// Whether Twilio knows the account. A gateway can only be tried by sending (`None`).
+    pub async fn probe(&self) -> Option<Result<String, SendError>> {
+        let Way::Twilio { token, config } = &self.way else { return None };
+        let asked = async {
+            let token = token.read()?;
+            let (api, sid) = (config.api_url.trim_end_matches('/'), &config.account_sid);
+            let login = basic(sid, &token);
+            let call = Call {
+                what: "asking Twilio for the account",
+                place: &self.setup.place,
+                secrets: &[&token, &login],
+                advice: no_advice,
+            };
+            let request = self.setup.http.get(format!("{api}/2010-04-01/Accounts/{sid}.json"));
+            call.ask(request.header("authorization", format!("Basic {}", login.expose()))).await?;
+            Ok("Twilio knows the account; whether it sends to this number shows with the first message".to_owned())
+        };
+        Some(asked.await)
+    }
+
     /// What a day bears.
     #[must_use]
     pub fn daily(&self) -> Daily {
