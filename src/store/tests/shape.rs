@@ -22,7 +22,7 @@ async fn the_shape_of_another_version_is_refused(ground: Ground) {
     insta::allow_duplicates! {
         insta::assert_snapshot!(
             writer.to_string().replace(&path, "THE STORE"),
-            @"THE STORE was written by a newer sigyn (its shape is 77, this one knows 4); run that version or a newer one, or give this one its own `store.data_dir`"
+            @"THE STORE was written by a newer sigyn (its shape is 77, this one knows 5); run that version or a newer one, or give this one its own `store.data_dir`"
         );
     }
 }
@@ -40,7 +40,7 @@ async fn a_reader_does_not_change_the_shape_of_an_older_one(ground: Ground) {
     insta::allow_duplicates! {
         insta::assert_snapshot!(
             error.to_string().replace(store.place(), "THE STORE"),
-            @"THE STORE was written by an older sigyn (its shape is 0, this one needs 4); start `sigyn run` once to bring it up to date"
+            @"THE STORE was written by an older sigyn (its shape is 0, this one needs 5); start `sigyn run` once to bring it up to date"
         );
     }
 }
