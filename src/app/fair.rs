@@ -113,6 +113,8 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::btree_map::Entry;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -159,8 +161,8 @@ mod tests {
                 }
                 for watch in moves.take {
                     // The lease is given to the first who asks.
-                    if !self.held.contains_key(&watch) {
-                        self.held.insert(watch, me.clone());
+                    if let Entry::Vacant(free) = self.held.entry(watch) {
+                        free.insert(me.clone());
                         self.moves += 1;
                     }
                 }

@@ -276,3 +276,25 @@ fn holder() -> String {
     let seed = RandomState::new().build_hasher().finish();
     format!("{host}/{}/{seed:016x}", std::process::id())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_whose_answer_was_lost_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (held, asked) = (Mutex::default(), Mutex::default());
+        let shared = Shared { store, holder: "one".to_owned(), held, asked, lost: watch::Sender::new(()) };
+        let (fence, sure) = (Fence { name: of_watch("a"), token: 3 }, Instant::now() + TTL);
+        let renewed = || shared.renewed(std::slice::from_ref(&fence), sure);
+        assert_eq!(renewed(), std::slice::from_ref(&fence), "the store says that it is ours");
+        let asking = shared.ask(&fence.name);
+        assert_eq!(renewed(), [], "the answer is on its way");
+        drop(asking);
+        assert_eq!(renewed(), std::slice::from_ref(&fence));
+        shared.held().insert(fence.name.clone(), Held { fence: fence.clone(), sure });
+        assert_eq!(renewed(), []);
+    }
+}

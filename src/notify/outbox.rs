@@ -262,7 +262,11 @@ impl<'a, N: Notifier> Lane<'a, N> {
     async fn look_at_clock(&mut self, now: Nanos) -> Result<(), StoreError> {
         let skipped = if self.latest == Nanos::MIN { 0 } else { now.saturating_sub(self.latest) };
         if skipped > JUMP {
-            tracing::warn!(receiver = self.receiver.name, seconds = skipped / SECOND, "the clock was set forward");
+            tracing::warn!(
+                receiver = self.receiver.name,
+                seconds = skipped / SECOND,
+                "the clock was set forward, or nothing could be done for long"
+            );
             self.outbox.store.deliveries_younger(&self.receiver.name, skipped).await?;
         }
         if let Some(failing) = &mut self.failing {

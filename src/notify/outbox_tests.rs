@@ -673,7 +673,7 @@ async fn check_jumps(answers: Vec<Answer>, jumps: Vec<(i64, bool)>) {
     let mut told = 0_u64;
     for (hours, restart) in jumps {
         told += 1;
-        world.tell(["aa", "bb"][usize::from(told % 2 == 0)], told.div_ceil(2)).await;
+        world.tell(["aa", "bb"][usize::from(told.is_multiple_of(2))], told.div_ceil(2)).await;
         running.wake.notify_one();
         let end = world.now.load(Ordering::SeqCst) + 4 * SECOND;
         world.until(&running, SECOND, async || world.now.load(Ordering::SeqCst) >= end).await;

@@ -137,11 +137,14 @@ pub fn build(config: &NotifyConfig) -> Result<Vec<(String, Receiver, Rate)>, Bui
         .collect()
 }
 
+/// A receiver with its limits, or what is wrong with its settings.
+pub type Built = Result<(Receiver, Rate), String>;
+
 /// The same, each with its own mistake: one does not hide another.
 ///
 /// # Errors
 /// When HTTPS cannot be set up.
-pub fn build_each(config: &NotifyConfig) -> Result<Vec<(String, Result<(Receiver, Rate), String>)>, BuildError> {
+pub fn build_each(config: &NotifyConfig) -> Result<Vec<(String, Built)>, BuildError> {
     let http = client::client().map_err(BuildError::Client)?;
     let entries = config.entries().into_iter();
     let one = |(place, entry): (String, ReceiverConfig)| {
