@@ -606,11 +606,11 @@ async fn a_daily_cap_counts_by_the_calendar_and_outlives_a_restart() {
         dead.into_iter().filter(|row| row.receiver == "slack").map(|row| row.error.unwrap()).collect::<Vec<_>>()
     };
     // One is tried twice, and one is refused: two that count.
+    let running = world.start();
     for incident in ["aa", "bb", "cc"] {
         world.tell(incident, 1).await;
+        world.until_drained(&running, SECOND).await;
     }
-    let running = world.start();
-    world.until_drained(&running, SECOND).await;
     running.stop().await;
     assert_eq!(dead().await, ["404 from it"]);
     // Another process, the same day.

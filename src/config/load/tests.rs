@@ -515,7 +515,10 @@ async fn a_dry_run_shows_each_receivers_own_form() {
     screen: 🔴 CRITICAL cart: more errors than usual When: since 2026-11-
     screen: 🔴 STILL CRITICAL cart: more errors than usual When: since 20
     "#);
-    assert!(shown.iter().all(|one| !one.text.contains("secret")), "{shown:?}");
+    for one in shown.iter() {
+        // Its secrets are called so in the example; an issue has a word for masked lines.
+        assert!(!one.text.replace("secrets masked", "").contains("secret"), "{}", one.receiver);
+    }
 }
 
 #[test]

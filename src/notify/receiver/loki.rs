@@ -12,7 +12,7 @@ use url::Url;
 use super::config::{Auth, AuthConfig, Facts};
 use super::record::Record;
 use super::{Rate, Setup};
-use crate::collect::client::PUSH;
+use crate::collect::client::{BUILD_INFO, PUSH};
 use crate::labels::Labels;
 use crate::notify::client::Call;
 use crate::notify::render::severity;
@@ -89,7 +89,7 @@ impl LokiPush {
         let base = self.config.url.trim_end_matches('/');
         let host = Url::parse(base).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
         let what = format!("asking Loki at {host}");
-        let (request, secrets) = self.auth.sign(self.setup.http.get(format!("{base}/loki/api/v1/status/buildinfo")))?;
+        let (request, secrets) = self.auth.sign(self.setup.http.get(format!("{base}/{BUILD_INFO}")))?;
         let secrets: Vec<&Secret> = secrets.iter().collect();
         let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice };
         call.ask(request).await?;
