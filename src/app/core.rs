@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::lease::{DISPATCH, Leases, of_watch};
+use super::shares::Shares;
 use super::teller::Teller;
 use crate::engine::{self, CommandKind, Engine, Input, Restore, Snapshot, Step};
 use crate::incident::Incident;
@@ -107,6 +108,8 @@ pub struct Core {
     pub store: Store,
     /// What of the work is this process's.
     pub leases: Leases,
+    /// What of the budget is whose.
+    pub shares: Shares,
     /// Groups, holds back and tells.
     pub teller: Arc<Teller>,
     /// Names of the receivers.
@@ -124,7 +127,31 @@ pub struct Core {
 impl Core {
     /// Feeds a batch of history. Nothing of it is stored: the models are, with the first step after it.
     pub async fn learn(&self, input: Input) -> Option<Step> {
-        self.engine.step(input).await
+        let step = self.engine.step(input).await?;
+        self.make_room(&step).await;
+        Some(step)
+    }
+
+    /// Agrees with the other processes on what each watch may spend, and tells the engine what is new.
+    ///
+    /// # Errors
+    /// When the store could not be asked; then each goes on with what it had.
+    pub async fn share_budget(&self) -> Result<(), StoreError> {
+        for (watch, budget) in self.shares.agree(self.clock.now()).await? {
+            tracing::debug!(%watch, budget.watch, budget.group, "false alarms a day that it may bring");
+            let _ = self.engine.step(Input::Budget(watch, budget)).await;
+        }
+        Ok(())
+    }
+
+    /// The budget is divided anew when a watch has more groups than its share has room for.
+    async fn make_room(&self, step: &Step) {
+        let Some(watch) = &step.watch else { return };
+        if self.shares.has_outgrown(watch, step.learning.groups)
+            && let Err(error) = self.share_budget().await
+        {
+            tracing::warn!(%error, %watch, "cannot divide the budget anew for more groups; trying again");
+        }
     }
 
     /// Feeds an input and commits what follows, with the state of the source. `None` when the engine has stopped, or the
@@ -134,6 +161,7 @@ impl Core {
         if !self.commit(&step, source_state.as_deref()).await {
             return None;
         }
+        self.make_room(&step).await;
         if let Some(observer) = &self.observer {
             observer(&step);
         }
@@ -204,7 +232,7 @@ impl Core {
     async fn commit(&self, step: &Step, source_state: Option<&str>) -> bool {
         let lease = step.watch.as_deref().map_or_else(|| DISPATCH.to_owned(), of_watch);
         let Ok(fence) = self.leases.fence(&lease) else { return false };
-        let commit = Commit { step, source_state, deliveries: &[], now: self.clock.now(), fence: fence.as_ref() };
+        let commit = Commit { step, source_state, fence: fence.as_ref() };
         let mut failed = false;
         while let Err(error) = self.store.commit(&commit).await {
             if matches!(error, StoreError::Fenced { .. }) {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +24,7 @@ use crate::notify::receiver::Show;
 use crate::telemetry::Metrics;
 use crate::time::SECOND;
 
-/// After this, a drain that hangs is given up: the store is consistent at every moment.
+/// After this, a drain that hangs is given up: the store is consistent at every moment. Containers are given ten seconds.
 const DRAIN: Duration = Duration::from_secs(9);
 
 /// What `sigyn run` hands over.
@@ -76,7 +76,7 @@ impl Daemon {
             let Some(app) = app else { break };
             if stop.is_cancelled() {
                 // The signal came while it was starting, and does not come again.
-                drain(app).await;
+                drain(app).await?;
                 break;
             }
             let next = loop {
@@ -94,10 +94,18 @@ impl Daemon {
                     }
                 }
             };
-            drain(app).await;
+            let drained = drain(app).await;
             match next {
-                None => break,
-                Some(loaded) => settings = self.settings(loaded),
+                None => {
+                    drained?;
+                    break;
+                }
+                Some(loaded) => {
+                    if let Err(error) = drained {
+                        tracing::error!("{error:#}");
+                    }
+                    settings = self.settings(loaded);
+                }
             }
         }
         probes.cancel();
@@ -165,7 +173,8 @@ impl Daemon {
             app = &mut start => app?,
             () = signals.stop() => {
                 stop.cancel();
-                start.await?
+                let started = tokio::time::timeout(DRAIN, start).await;
+                started.map_err(|_| anyhow!("stopped while starting: the store or Loki did not answer"))??
             }
         };
         board.set(None);
@@ -231,11 +240,19 @@ async fn wake(
     }
 }
 
-async fn drain(app: App) {
+/// Waits until everything is stored, but not for ever.
+async fn drain(app: App) -> Result<()> {
     match tokio::time::timeout(DRAIN, app.drain()).await {
-        Ok(Ok(())) => tracing::info!("stopped; everything is stored"),
-        Ok(Err(error)) => tracing::error!("{error:#}"),
-        Err(_) => tracing::warn!("stopping takes too long; what is committed is safe, the rest is read again"),
+        Ok(done) => {
+            done?;
+            tracing::info!("stopped; everything is stored");
+            Ok(())
+        }
+        Err(_) => bail!(
+            "stopped before everything was stored, after {} s (is the store away, or its disk full?): what was not \
+             committed is read again at the next start",
+            DRAIN.as_secs()
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::clock::Clock;
 use super::core::Core;
+use super::fair::Fair;
 use super::lease::{BEAT, of_watch};
 use super::reader::{Job, Reader, Report, Until};
 use super::{restore, stored, watches};
@@ -95,6 +96,7 @@ pub(super) struct Keeper {
     starter: Starter,
     watches: Vec<WatchConfig>,
     running: BTreeMap<String, Running>,
+    fair: Fair,
 }
 
 struct Running {
@@ -104,7 +106,7 @@ struct Running {
 
 impl Keeper {
     pub(super) fn new(starter: Starter, watches: Vec<WatchConfig>) -> Self {
-        Self { starter, watches, running: BTreeMap::new() }
+        Self { starter, watches, running: BTreeMap::new(), fair: Fair::default() }
     }
 
     /// Works until told to stop; then ends every reader and gives its lease back. Returns the lines of all.
@@ -112,6 +114,9 @@ impl Keeper {
         let mut report = Report::default();
         while !stop.is_cancelled() {
             report.lines += self.reap().await;
+            if let Err(error) = self.starter.core.share_budget().await {
+                tracing::warn!(%error, "cannot ask how the budget is divided");
+            }
             if let Err(error) = self.balance().await {
                 tracing::warn!("cannot look for watches that are free: {error:#}");
             }
@@ -158,18 +163,17 @@ impl Keeper {
         lines
     }
 
-    /// Takes free watches up to the share of this process, and gives back what is more than that.
+    /// Takes and gives back what makes the shares of all processes even.
     async fn balance(&mut self) -> Result<()> {
-        let share = self.starter.core.leases.share(self.watches.len()).await?;
-        while self.running.len() > share {
-            let Some(name) = self.running.keys().next_back().cloned() else { break };
-            tracing::info!(watch = name, share, "there are more processes now: another one may have it");
+        let view = self.starter.core.leases.view().await?;
+        let names: Vec<String> = self.watches.iter().map(|watch| watch.name.clone()).collect();
+        let moves = self.fair.look(&names, &view);
+        for name in moves.give.iter().filter(|name| self.running.contains_key(*name)).cloned().collect::<Vec<_>>() {
+            tracing::info!(watch = name, "another process has fewer watches: it may have this one");
             self.end(&name).await;
         }
-        let taken = self.starter.core.leases.taken().await?;
         for watch in self.watches.clone() {
-            let lease = of_watch(&watch.name);
-            if self.running.len() < share && !self.running.contains_key(&watch.name) && !taken.contains(&lease) {
+            if moves.take.contains(&watch.name) && !self.running.contains_key(&watch.name) {
                 self.begin(&watch).await?;
             }
         }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::fair::View;
 use crate::store::{Fence, Store, StoreError};
 
 /// How long a lease is held without a renewal.
@@ -27,11 +28,13 @@ pub const DISPATCH: &str = "dispatch";
 
 /// Every living process holds one that begins so.
 const PROCESS: &str = "process/";
+/// The lease of each watch begins so.
+const WATCH: &str = "watch/";
 
 /// The lease of a watch.
 #[must_use]
 pub fn of_watch(name: &str) -> String {
-    format!("watch/{name}")
+    format!("{WATCH}{name}")
 }
 
 /// What this process holds. Cheap to clone.
@@ -45,6 +48,8 @@ struct Shared {
     store: Store,
     holder: String,
     held: Mutex<BTreeMap<String, Held>>,
+    /// What is being asked for at this moment.
+    asked: Mutex<BTreeSet<String>>,
     /// Told when something is lost.
     lost: watch::Sender<()>,
 }
@@ -65,8 +70,8 @@ impl Leases {
     #[must_use]
     pub fn new(store: &Store) -> Self {
         let shared = store.is_shared().then(|| {
-            let (store, held) = (store.clone(), Mutex::default());
-            Arc::new(Shared { store, holder: holder(), held, lost: watch::Sender::new(()) })
+            let (store, held, asked) = (store.clone(), Mutex::default(), Mutex::default());
+            Arc::new(Shared { store, holder: holder(), held, asked, lost: watch::Sender::new(()) })
         });
         Self { shared }
     }
@@ -103,6 +108,7 @@ impl Leases {
             return Ok(true);
         }
         let sure = Instant::now() + TTL;
+        let _asking = shared.ask(name);
         let Some(fence) = shared.store.lease(name, &shared.holder, TTL).await? else { return Ok(false) };
         tracing::info!(lease = name, token = fence.token, "taken");
         shared.held().insert(name.to_owned(), Held { fence, sure });
@@ -140,25 +146,30 @@ impl Leases {
         }
     }
 
-    /// Of so many shares of the work, how many this process should have: as many as any other, rounded up.
+    /// Who lives, and who has which watch.
     ///
     /// # Errors
     /// When the store could not be asked.
-    pub async fn share(&self, all: usize) -> Result<usize, StoreError> {
-        let Some(shared) = &self.shared else { return Ok(all) };
-        let leases = shared.store.leases().await?;
-        let living = leases.iter().filter(|lease| lease.live && lease.name.starts_with(PROCESS)).count();
-        Ok(all.div_ceil(living.max(1)))
+    pub async fn view(&self) -> Result<View, StoreError> {
+        let Some(shared) = &self.shared else { return Ok(View::default()) };
+        let mut view = View { me: shared.holder.clone(), ..View::default() };
+        for lease in shared.store.leases().await?.into_iter().filter(|lease| lease.live) {
+            if lease.name.starts_with(PROCESS) {
+                view.living.insert(lease.holder);
+            } else if let Some(watch) = lease.name.strip_prefix(WATCH) {
+                view.held.insert(watch.to_owned(), lease.holder);
+            }
+        }
+        Ok(view)
     }
 
-    /// Names of leases that somebody holds now.
+    /// What to show when something is written that belongs to every living process.
     ///
     /// # Errors
-    /// When the store could not be asked.
-    pub async fn taken(&self) -> Result<BTreeSet<String>, StoreError> {
-        let Some(shared) = &self.shared else { return Ok(BTreeSet::new()) };
-        let leases = shared.store.leases().await?;
-        Ok(leases.into_iter().filter(|lease| lease.live).map(|lease| lease.name).collect())
+    /// When this one counts as dead.
+    pub fn of_process(&self) -> Result<Option<Fence>, Lost> {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        self.fence(&format!("{PROCESS}{}", shared.holder))
     }
 
     /// Says once that this process lives, before it takes anything.
@@ -180,7 +191,13 @@ impl Leases {
             }
             let sure = Instant::now() + TTL;
             match shared.store.renew_leases(&shared.holder, TTL).await {
-                Ok(fences) => shared.renewed(&fences, sure),
+                Ok(fences) => {
+                    for stray in shared.renewed(&fences, sure) {
+                        tracing::warn!(lease = stray.name, "taken by a request whose answer was lost: given back");
+                        // It is tried again with the next beat.
+                        let _ = shared.store.release(&stray).await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot renew the leases; nothing is sent while they are not sure");
                 }
@@ -203,8 +220,20 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that a lease is asked for, until the answer is there.
+    fn ask(&self, name: &str) -> Asking<'_> {
+        self.asked().insert(name.to_owned());
+        Asking { shared: self, name: name.to_owned() }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is not among the renewed any more is lost. What was taken since the renewal was asked for is not looked at.
-    fn renewed(&self, fences: &[Fence], sure: Instant) {
+    /// Returns leases that the store says are ours and nobody here works under: the answer that gave them was lost.
+    fn renewed(&self, fences: &[Fence], sure: Instant) -> Vec<Fence> {
+        let asked = self.asked().clone();
         let mut held = self.held();
         let before = held.len();
         held.retain(|name, held| {
@@ -222,6 +251,20 @@ impl Shared {
         if held.len() < before {
             self.lost.send_replace(());
         }
+        let stray = |fence: &&Fence| !held.contains_key(&fence.name) && !asked.contains(&fence.name);
+        fences.iter().filter(stray).cloned().collect()
+    }
+}
+
+/// Ends the note of [`Shared::ask`], also when the asking is dropped.
+struct Asking<'a> {
+    shared: &'a Shared,
+    name: String,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.shared.asked().remove(&self.name);
     }
 }
 
@@ -232,4 +275,26 @@ fn holder() -> String {
     // The standard library's seed is random for each process.
     let seed = RandomState::new().build_hasher().finish();
     format!("{host}/{}/{seed:016x}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_whose_answer_was_lost_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (held, asked) = (Mutex::default(), Mutex::default());
+        let shared = Shared { store, holder: "one".to_owned(), held, asked, lost: watch::Sender::new(()) };
+        let (fence, sure) = (Fence { name: of_watch("a"), token: 3 }, Instant::now() + TTL);
+        let renewed = || shared.renewed(std::slice::from_ref(&fence), sure);
+        assert_eq!(renewed(), std::slice::from_ref(&fence), "the store says that it is ours");
+        let asking = shared.ask(&fence.name);
+        assert_eq!(renewed(), [], "the answer is on its way");
+        drop(asking);
+        assert_eq!(renewed(), std::slice::from_ref(&fence));
+        shared.held().insert(fence.name.clone(), Held { fence: fence.clone(), sure });
+        assert_eq!(renewed(), []);
+    }
 }

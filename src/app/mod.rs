@@ -9,9 +9,11 @@ pub mod core;
 pub mod daemon;
 pub mod demo;
 mod duty;
+mod fair;
 mod keeper;
 pub mod lease;
 pub mod reader;
+mod shares;
 pub mod teller;
 mod watches;
 
@@ -31,6 +33,7 @@ use self::duty::Duty;
 use self::keeper::{Keeper, Starter};
 use self::lease::{Leases, of_watch};
 use self::reader::{Mark, Report, Until};
+use self::shares::Shares;
 use self::teller::Teller;
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
@@ -114,6 +117,7 @@ impl App {
         let leases = Leases::new(&store);
         leases.join().await?;
         let core = build_core(&options, &watches, (store, leases), &outlets).await?;
+        core.share_budget().await?;
         let mut app = Self {
             core,
             readers: JoinSet::new(),
@@ -276,8 +280,10 @@ async fn build_core(
         outlets.iter().partition(|(_, outlet, _)| matches!(outlet, Outlet::Receiver(_)));
     let heard = (people.into_iter().map(name).collect(), always.into_iter().map(name).collect());
     let teller = Teller::new((&store, &leases), &options.clock, settings, heard, Arc::clone(&wake))?;
+    let budget = settings.detect.false_alerts_per_day;
     let core = Core {
         engine,
+        shares: Shares::new(&store, &leases, budget, watches.iter().map(|watch| watch.name.as_str())),
         store,
         leases,
         teller: Arc::new(teller),
@@ -355,7 +361,8 @@ fn oldest(settings: &Settings, snapshots: &[Snapshot], recent: Nanos) -> Nanos {
 
 fn receiver((name, notifier, rate): (String, Outlet, Rate)) -> Receiver<Outlet> {
     let creations = rate.opened_per_hour.map(|count| Quota { count, per: Duration::from_secs(3600) });
-    Receiver { name, notifier, limits: Limits { sends: Quota { count: 1, per: rate.min_interval }, creations } }
+    let limits = Limits { sends: Quota { count: 1, per: rate.min_interval }, creations };
+    Receiver { name, daily: notifier.daily(), notifier, limits }
 }
 
 #[cfg(test)]

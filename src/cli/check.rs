@@ -1,6 +1,7 @@
 //! `sigyn check`: all mistakes in the settings at once.
 
 use anyhow::ensure;
+use futures_util::future::join_all;
 
 use super::{Common, Exit, lines, show};
 use crate::app::clock::Clock;
@@ -8,14 +9,13 @@ use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::collect::streams::{self, Cost};
 use crate::config::Settings;
-use crate::notify::client as http_client;
-use crate::notify::receiver::Github;
+use crate::notify::receiver;
 use crate::time::Nanos;
 
 /// Arguments of `sigyn check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also ask Loki and GitHub whether they would accept us, and what the watches would cost Loki
+    /// Also ask Loki and the receivers whether they would accept us, sending nothing, and what the watches would cost Loki
     #[arg(long)]
     pub online: bool,
 }
@@ -67,9 +67,7 @@ async fn ask(settings: &Settings, now: Nanos) -> Vec<Answer> {
         Ok(client) => loki(settings, &client, now).await,
         Err(error) => vec![Answer::of(Err(error.to_string()))],
     };
-    answers.push(Answer::of(slack(settings)));
-    answers.push(Answer::of(github(settings).await));
-    answers.extend(others(settings));
+    answers.extend(receivers(settings).await);
     answers
 }
 
@@ -125,30 +123,37 @@ fn is_chosen(watch: &WatchConfig) -> bool {
     watch.name == "all" || watch.name.starts_with("all-")
 }
 
-/// A webhook can only be tried by posting, so it is not tried.
-fn slack(settings: &Settings) -> Result<String, String> {
-    let slack = &settings.notify.slack;
-    let bot = slack.bot_token.is_some() || slack.bot_token_file.is_some();
-    Ok(match slack.is_set() {
-        true if bot => "Slack: a bot is set; it is not asked, since asking means posting".to_owned(),
-        true => "Slack: a webhook is set; it is not asked, since asking means posting".to_owned(),
-        false => "Slack: not set".to_owned(),
-    })
-}
-
-/// Those of the list can only be tried by sending, too.
-fn others(settings: &Settings) -> Option<Answer> {
-    let names: Vec<&str> = settings.notify.receivers.iter().map(|entry| entry.name.as_str()).collect();
-    let text = format!("receivers {}: not asked; `sigyn notify test NAME` sends each a test message", names.join(", "));
-    (!names.is_empty()).then_some(Answer { good: true, text })
-}
-
-async fn github(settings: &Settings) -> Result<String, String> {
-    let http = http_client::client().map_err(|error| format!("cannot set up HTTPS for GitHub: {error}"))?;
-    match Github::new(&settings.notify.github, http)? {
-        Some(github) => github.probe().await.map_err(|error| format!("GitHub: {error}")),
-        None => Ok("GitHub: not set; incidents go to the remediation log".to_owned()),
+/// Asks every receiver that can be asked without sending anything, all at once; of the others it says so.
+async fn receivers(settings: &Settings) -> Vec<Answer> {
+    let notify = &settings.notify;
+    let built = match receiver::build_each(notify) {
+        Ok(built) => built,
+        Err(error) => return vec![Answer::of(Err(error.to_string()))],
+    };
+    let has =
+        |kind: &str| notify.entries().iter().any(|(_, entry)| entry.kinds().iter().any(|(name, _)| *name == kind));
+    let mut answers = Vec::new();
+    if !has("slack") {
+        answers.push(Answer::of(Ok("Slack: not set".to_owned())));
     }
+    let asked = built.iter().map(|(name, built)| async move {
+        match built {
+            Err(mistake) => Err(mistake.clone()),
+            Ok((receiver, _)) => match receiver.probe().await {
+                Some(probed) => {
+                    probed.map(|text| format!("`{name}`: {text}")).map_err(|error| format!("`{name}`: {error}"))
+                }
+                None => {
+                    Ok(format!("`{name}`: cannot be asked without sending; send one with `sigyn notify test {name}`"))
+                }
+            },
+        }
+    });
+    answers.extend(join_all(asked).await.into_iter().map(Answer::of));
+    if !has("github") {
+        answers.push(Answer::of(Ok("GitHub: not set; incidents go to the remediation log".to_owned())));
+    }
+    answers
 }
 
 #[cfg(test)]
@@ -223,7 +228,7 @@ mod tests {
           nothing matches: a wrong selector, or a wrong org_id, looks just like this
         FAILED: watch `bad`: `{app=` is no log query: the closing brace of the selector is missing; write it like {app="cart"} != "healthz"
         watch `good`: 1 streams in the last day, 60 lines a minute; a poll takes about 1 request and 2 ms of Loki's CPU time, 0.01 % of a core
-        Slack: a webhook is set; it is not asked, since asking means posting
+        `slack`: cannot be asked without sending; send one with `sigyn notify test slack`
         FAILED: notify.github.repo is `acme/shop`, but there is no token; set GITHUB_TOKEN or notify.github.token_file
         "#);
     }

@@ -312,6 +312,7 @@ mod tests {
             attempts: 2,
             state,
             first_try: None,
+            next_at: 0,
             changed_at: 0,
             error: error.map(ToOwned::to_owned),
             receipt,

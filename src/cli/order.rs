@@ -227,7 +227,7 @@ mod tests {
         over.id = "00c0ffee0000000f".to_owned();
         let incidents = vec![open.clone(), over];
         let step = crate::engine::Step { incidents, ..Default::default() };
-        let commit = crate::store::Commit { step: &step, source_state: None, deliveries: &[], now: 0, fence: None };
+        let commit = crate::store::Commit { step: &step, source_state: None, fence: None };
         store.commit(&commit).await.unwrap();
         for (ids, told) in [
             (vec!["00c0ffee00c", "beef"], "no incident in"),

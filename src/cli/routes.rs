@@ -10,14 +10,17 @@ use serde::Serialize;
 use super::{Common, Exit, Format, Output, show, silence, text};
 use crate::app::clock::Clock;
 use crate::config::Settings;
-use crate::incident::Severity;
+use crate::incident::{Incident, Severity, State};
 use crate::labels::Labels;
 use crate::notify::config::NotifyConfig;
-use crate::notify::dispatch;
-use crate::notify::render;
+use crate::notify::inhibit::{InhibitRule, inhibited};
 use crate::notify::route::{DigestConfig, Every, Muted, Route, Router, Rules, UNLIMITED, severity};
 use crate::notify::silence::{Silence, Silences, read_time};
+use crate::notify::{dispatch, render, route};
 use crate::time::{Nanos, rfc3339};
+
+/// Incidents that fire and may hold others back: the newest so many are looked at.
+const FIRING: u32 = 1_000;
 
 /// Arguments of `sigyn routes`.
 #[derive(Debug, clap::Args)]
@@ -155,12 +158,14 @@ async fn test(args: &Test, settings: &Settings) -> anyhow::Result<Exit> {
     let at = args.at.unwrap_or_else(|| Clock::real().now());
     let store = silence::store(settings).await?;
     let silences = silence::known(settings, store.as_ref()).await.context("cannot read the silences")?;
-    let state = match &store {
-        Some(store) => store.dispatch_state().await?,
-        None => Vec::new(),
+    let (state, firing) = match &store {
+        Some(store) => (store.dispatch_state().await?, store.incidents(Some(State::Firing), FIRING, None).await?),
+        None => (Vec::new(), Vec::new()),
     };
     let router = router(&settings.notify)?;
-    let heard = heard(&router, &Held { silences: &silences, state: &state }, &labels, bad, at);
+    let rules = &settings.notify.inhibit_rules;
+    let held = Held { silences: &silences, inhibit: Inhibit { rules, firing: &firing }, state: &state };
+    let heard = heard(&router, &held, &labels, bad, at);
     let out = match args.output.output {
         Format::Json => heard.iter().map(line).collect::<String>(),
         Format::Text => said(&heard, &labels, at),
@@ -186,6 +191,8 @@ struct Heard<'a> {
     group: Option<String>,
     muted: Option<Muted<'a>>,
     silence: Option<&'a Silence>,
+    /// A rule, and the incident because of which it holds this one back.
+    inhibited: Option<(String, &'a str)>,
     too_low: bool,
     /// Messages of the day that interrupted somebody.
     spent: u32,
@@ -194,8 +201,26 @@ struct Heard<'a> {
 /// What may hold an incident back, besides the routes.
 struct Held<'a> {
     silences: &'a Silences,
+    inhibit: Inhibit<'a>,
     /// The dispatcher's, as it is stored.
     state: &'a [(String, String)],
+}
+
+/// Rules, and the incidents that fire now.
+#[derive(Clone, Copy)]
+struct Inhibit<'a> {
+    rules: &'a [InhibitRule],
+    firing: &'a [Incident],
+}
+
+impl<'a> Inhibit<'a> {
+    fn of(&self, labels: &Labels) -> Option<(String, &'a str)> {
+        let firing: Vec<Labels> = self.firing.iter().map(route::labels).collect();
+        let found = inhibited(self.rules, labels, firing.iter())?;
+        let name = self.rules.get(found.rule).and_then(|rule| rule.name.as_deref());
+        let rule = name.map_or_else(|| format!("inhibit_rules[{}]", found.rule), |name| format!("inhibition `{name}`"));
+        Some((rule, self.firing.get(found.source)?.id.as_str()))
+    }
 }
 
 fn heard<'a>(router: &'a Router, held: &Held<'a>, labels: &Labels, bad: Severity, at: Nanos) -> Vec<Heard<'a>> {
@@ -207,6 +232,7 @@ fn heard<'a>(router: &'a Router, held: &Held<'a>, labels: &Labels, bad: Severity
             group: Some(route.group_key(labels)),
             muted: route.muted(at),
             silence,
+            inhibited: held.inhibit.of(labels),
             too_low: !route.tells(bad),
             spent: dispatch::interruptions(held.state, &route.path, route.day(at)),
         })
@@ -215,7 +241,7 @@ fn heard<'a>(router: &'a Router, held: &Held<'a>, labels: &Labels, bad: Severity
 
 impl<'a> Heard<'a> {
     fn of(route: &'a Route) -> Self {
-        Self { route, group: None, muted: None, silence: None, too_low: false, spent: 0 }
+        Self { route, group: None, muted: None, silence: None, inhibited: None, too_low: false, spent: 0 }
     }
 
     fn tells(&self) -> bool {
@@ -227,6 +253,7 @@ impl<'a> Heard<'a> {
         let mut why = Vec::new();
         why.extend(self.muted.map(|muted| muted.to_string()));
         why.extend(self.silence.map(|silence| format!("silence {} ({})", silence.id, silence.comment)));
+        why.extend(self.inhibited.as_ref().map(|(rule, source)| format!("{rule}, while incident {source} fires")));
         why.extend(
             self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))),
         );
@@ -363,7 +390,14 @@ mod tests {
         labels.insert("severity", severity(bad));
         let at = read_time("2026-11-21T22:00:00+01:00").unwrap();
         let router = router(&notify()).unwrap();
-        let heard = heard(&router, &Held { silences, state: &state }, &labels, bad, at);
+        let rules: Vec<InhibitRule> = serde_json::from_str(
+            r#"[{"source_matchers": ["service=cart"], "target_matchers": ["service=checkout"], "equal": ["cluster"]},
+                {"name": "all", "source_matchers": ["watch=shop"], "target_matchers": ["env=held"]}]"#,
+        )
+        .unwrap();
+        let firing = [crate::notify::fixture::opened().incident];
+        let held = Held { silences, inhibit: Inhibit { rules: &rules, firing: &firing }, state: &state };
+        let heard = heard(&router, &held, &labels, bad, at);
         said(&heard, &labels, at)
     }
 
@@ -420,6 +454,20 @@ mod tests {
         timing     waits 30 seconds, what is new after 5 minutes, the same after 4 hours
         limits     from info on; digest every day at 08:00, Europe/Berlin
         "#);
+    }
+
+    #[test]
+    fn what_an_incident_that_fires_holds_back_is_told() {
+        let told = |labels: &str| {
+            let text = check(labels, Severity::Critical, &Silences::new());
+            text.lines().find(|line| line.starts_with("told")).unwrap().to_owned()
+        };
+        let told = ["service=checkout,cluster=eu-1", "service=checkout", "env=held"].map(told).join("\n");
+        insta::assert_snapshot!(told, @r"
+        told       no: inhibit_rules[0], while incident 00c0ffee00c0ffee fires
+        told       yes
+        told       no: inhibition `all`, while incident 00c0ffee00c0ffee fires
+        ");
     }
 
     #[test]

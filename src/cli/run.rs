@@ -42,6 +42,10 @@ pub(super) fn printed() -> Show {
     Arc::new(|printed: &Printed| {
         let title = printed.title.as_ref().map(|title| format!("# {title}\n")).unwrap_or_default();
         // Who reads it may be gone: then there is nobody to tell.
-        let _ = super::show(&format!("--- would send\n{title}{}\n", super::lines(&printed.text)));
+        let _ = super::show(&format!(
+            "--- would send to {}\n{title}{}\n",
+            super::lines(&printed.receiver),
+            super::lines(&printed.text)
+        ));
     })
 }

@@ -22,7 +22,8 @@ const QUERY_RANGE: &str = "loki/api/v1/query_range";
 const QUERY: &str = "loki/api/v1/query";
 const SERIES: &str = "loki/api/v1/series";
 const LABELS: &str = "loki/api/v1/labels";
-const BUILD_INFO: &str = "loki/api/v1/status/buildinfo";
+/// Path of what every Loki says of itself, below the base URL.
+pub const BUILD_INFO: &str = "loki/api/v1/status/buildinfo";
 /// Where entries are pushed to, for the receiver that writes incidents back.
 pub const PUSH: &str = "loki/api/v1/push";
 

@@ -5,9 +5,9 @@
 
 use super::config::{DetectConfig, WindowSpec};
 
-/// Groups of a watch that share its budget. A model knows its own group only; twenty is an ordinary number of services,
-/// and ten times more or less moves the needed surprise by a fifth.
-const GROUPS: f64 = 20.0;
+/// Groups that share the budget of a watch, unless its share says otherwise. A model knows its own group only; twenty is an
+/// ordinary number of services, and ten times more or less moves the needed surprise by a fifth.
+pub const GROUPS: f64 = 20.0;
 const SECONDS_A_DAY: f64 = 86_400.0;
 
 /// The tail of a set of scores: the rank up to the 90 % quantile, an exponential law beyond it.

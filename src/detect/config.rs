@@ -115,7 +115,7 @@ pub struct DetectConfig {
     pub history: u32,
     /// The forest is fitted anew after this many further windows.
     pub refit_every: u32,
-    /// Expected false alarms a day over all groups of a watch that the threshold aims at.
+    /// Expected false alarms a day that the threshold aims at, over all watches together: the store says how they share it.
     pub false_alerts_per_day: f64,
     /// Seed of the forest.
     pub seed: u64,

@@ -84,6 +84,20 @@ impl Model {
         }
     }
 
+    /// From now on the group may bring so many false alarms a day, times [`super::calibrate::GROUPS`].
+    pub fn spend(&mut self, false_alerts_per_day: f64) {
+        self.config.false_alerts_per_day = false_alerts_per_day;
+        if self.expectation.is_some() {
+            self.needed = needed(&self.config, self.seconds());
+        }
+    }
+
+    /// How long a window takes on average.
+    fn seconds(&self) -> f64 {
+        let rows = self.isolation.fitted_rows();
+        rows.clone().map(Row::seconds).sum::<f64>() / rows.count().max(1) as f64
+    }
+
     /// What is found about a window with what is known before it. Never learns; the score is `None` while warming up.
     #[must_use]
     pub fn judge(&self, window: &Window) -> Judgement {
@@ -244,10 +258,9 @@ impl Model {
 
     /// What follows from the history and the scores, anew after each fit.
     fn calibrate(&mut self) {
-        let rows = self.isolation.fitted_rows();
-        let seconds = rows.clone().map(Row::seconds).sum::<f64>() / rows.clone().count().max(1) as f64;
-        self.needed = needed(&self.config, seconds);
-        self.expectation = Some(Expectation::fit(rows, features(self.config.preset), self.config.window));
+        self.needed = needed(&self.config, self.seconds());
+        self.expectation =
+            Some(Expectation::fit(self.isolation.fitted_rows(), features(self.config.preset), self.config.window));
         let since = self.isolation.history().learnt() - self.isolation.fitted_at();
         let known = self.scores.len().saturating_sub(usize::try_from(since).unwrap_or(usize::MAX));
         // As many as are still there when the next fit is due, so that a restart finds the same.

@@ -95,6 +95,10 @@ impl GroupState {
         }
     }
 
+    pub(super) fn spend(&mut self, false_alerts_per_day: f64) {
+        self.model.spend(false_alerts_per_day);
+    }
+
     pub(super) fn ready(&self) -> bool {
         let (have, need) = self.model.progress();
         have >= need

@@ -31,6 +31,17 @@ pub enum Input {
     Batch(Batch),
     /// Something that a person or another part of sigyn wants.
     Command(Command),
+    /// What a watch may spend from now on. Until then it is all that the settings allow.
+    Budget(Arc<str>, Budget),
+}
+
+/// A watch's part of the budget, in expected false alarms a day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Of the whole watch.
+    pub watch: f64,
+    /// Of each of its groups.
+    pub group: f64,
 }
 
 /// A wish, kept as a row until a step has carried it out. Everybody who wants something of the engine appends one.
@@ -290,6 +301,12 @@ impl Engine {
                 watch.map(|watch| watch.step(&batch)).unwrap_or_default()
             }
             Input::Command(command) => self.internal.step(&command),
+            Input::Budget(watch, budget) => {
+                if let Some(watch) = self.watches.get_mut(&watch) {
+                    watch.spend(budget);
+                }
+                Step::default()
+            }
         }
     }
 

@@ -381,3 +381,44 @@ proptest! {
         prop_assert_eq!(&whole, &restarted);
     }
 }
+
+/// The budget of a watch comes as an input: what is needed follows it, and whoever takes over with the same one goes on alike.
+#[test]
+fn a_part_of_the_budget_is_an_input_and_survives_a_takeover() {
+    let lines = traffic(120, 0..0, &[1, 0, 3, 2]);
+    let part =
+        |of: f64| Input::Budget("all".into(), Budget { watch: of, group: of / crate::detect::calibrate::GROUPS });
+    let run = |engine: &mut Engine, from: i64, to: i64| {
+        let range = TimeRange::new(START + from * MINUTE, START + to * MINUTE);
+        engine.step(batch(&lines, range, Purpose::Judge, Known::Audited))
+    };
+    let (mut whole, mut half) = (Engine::new(&options("1m")), Engine::new(&options("1m")));
+    half.step(part(0.5));
+    let (of_whole, of_half) = (run(&mut whole, 0, 100), run(&mut half, 0, 100));
+    let needed = |step: &Step| {
+        let threshold = step.windows.last().and_then(|window| window.judgement.threshold).unwrap();
+        crate::detect::calibrate::from_score(threshold)
+    };
+    assert!((needed(&of_half) - needed(&of_whole) - 2f64.ln()).abs() < 1e-6);
+    // Another process, which hears of the budget after it has found the rest.
+    let mut next = Engine::new(&options("1m"));
+    next.restore(
+        "all",
+        Restore {
+            done_until: of_half.done_until,
+            carry: of_half.carry.clone(),
+            patterns: of_half.patterns.clone(),
+            snapshots: half.snapshots("all"),
+            windows: of_half.windows.clone(),
+        },
+    );
+    next.step(part(0.5));
+    let (taken_over, went_on) = (run(&mut next, 100, 120), run(&mut half, 100, 120));
+    assert_eq!(taken_over.windows, went_on.windows);
+    assert_eq!(needed(&went_on), needed(&of_half));
+    // It can change at any time, and outlives that a watch is forgotten.
+    whole.step(part(0.25));
+    assert!((needed(&run(&mut whole, 100, 120)) - needed(&of_whole) - 4f64.ln()).abs() < 1e-6);
+    whole.forget("all");
+    assert!((needed(&run(&mut whole, 0, 120)) - needed(&of_whole) - 4f64.ln()).abs() < 1e-6);
+}

@@ -10,9 +10,10 @@ use rustc_hash::FxHashMap;
 
 use super::carry::Carry;
 use super::group::{About, GroupState, REMEMBER, With};
-use super::{Learning, Restore, Snapshot, Step, WatchOptions};
+use super::{Budget, Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
 use crate::detect::Window;
+use crate::detect::calibrate::GROUPS;
 use crate::detect::config::{DetectConfig, WindowSpec};
 use crate::detect::level::level_of;
 use crate::detect::pattern::{Patterns, Place};
@@ -44,8 +45,8 @@ fn workload(pod: &str) -> &str {
     if random && hash && !name.is_empty() { name } else { pod }
 }
 
-/// What all watches share.
-#[derive(Debug)]
+/// What all watches share. Of the budget, each has its own part.
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) tenant: String,
     pub(super) detect: DetectConfig,
@@ -60,6 +61,8 @@ pub(super) type Out = Step;
 pub(super) struct Watch {
     options: WatchOptions,
     shared: Arc<Shared>,
+    /// What it may spend; `None`: all of what is set.
+    budget: Option<Budget>,
     groups: Vec<GroupState>,
     by_labels: BTreeMap<Labels, usize>,
     by_stream: FxHashMap<u64, usize>,
@@ -85,6 +88,7 @@ impl Watch {
             last_border: Nanos::MAX,
             options,
             shared,
+            budget: None,
             groups: Vec::new(),
             by_labels: BTreeMap::new(),
             by_stream: FxHashMap::default(),
@@ -106,7 +110,17 @@ impl Watch {
     }
 
     pub(super) fn reset(&mut self) {
+        let budget = self.budget;
         *self = Self::new(self.options.clone(), Arc::clone(&self.shared));
+        budget.into_iter().for_each(|budget| self.spend(budget));
+    }
+
+    pub(super) fn spend(&mut self, budget: Budget) {
+        let group = budget.group * GROUPS;
+        self.budget = Some(budget);
+        Arc::make_mut(&mut self.shared).detect.false_alerts_per_day = group;
+        self.patterns.spend(budget.watch, group);
+        self.groups.iter_mut().for_each(|state| state.spend(group));
     }
 
     pub(super) fn restore(&mut self, stored: Restore) {

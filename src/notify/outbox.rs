@@ -1,6 +1,6 @@
 //! From rows in the store to messages at the receivers: at least once, in order, each receiver on its own.
 //!
-//! What comes in: the deliveries that [`Store::commit`] wrote with their transitions. What goes out: requests through
+//! What comes in: the deliveries that [`Store::commit_dispatch`] wrote with their notices. What goes out: requests through
 //! [`Notifier`]s, and for each row what became of it. A row is `sent` only after the receiver has answered; a kill
 //! between the answer and the row repeats that one message, with the same key. What never happens here: a message that
 //! is lost without a trace, or one receiver that waits for another.
@@ -13,12 +13,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-pub use super::pace::{Limits, Quota};
+pub use super::pace::{Daily, Limits, Quota};
 use super::{Notifier, Receipt, SendError};
 use crate::engine::CommandKind;
 use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::store::{Delivery, Store, StoreError};
-use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
+use crate::time::{HOUR, MINUTE, Nanos, SECOND, rfc3339};
 
 /// Reads the wall clock.
 pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
@@ -47,6 +47,8 @@ pub struct Receiver<N> {
     pub notifier: N,
     /// How fast it may be asked.
     pub limits: Limits,
+    /// How much of it a day bears.
+    pub daily: Option<Daily>,
 }
 
 /// How stubborn the outbox is.
@@ -98,6 +100,12 @@ const TAKE: u32 = 32;
 const LONGEST_REST: Nanos = MINUTE;
 /// While a receiver takes nothing, it is asked about this often, whatever waits for it.
 const PROBE: Duration = Duration::from_secs(60);
+/// A lane looks at its rows every few minutes at the latest: when more seems to have passed, the clock was set forward, or
+/// the machine slept.
+const JUMP: Nanos = 30 * MINUTE;
+/// The same for what happens while nobody looks: a pause between two attempts that is longer than planned by this does not
+/// count as time in which it was tried in vain.
+const LATE: Nanos = 6 * HOUR;
 /// Pause after a failure of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -147,8 +155,8 @@ struct Lane<'a, N> {
     stop: &'a CancellationToken,
     sends: Pace,
     creations: Option<Pace>,
-    /// The receiver asked for a pause, or seems to be down.
-    hold: Nanos,
+    /// The receiver asked for a pause, or seems to be down: from when on, and until when.
+    hold: Option<(Nanos, Nanos)>,
     /// The newest time that was seen: a clock may be set back.
     latest: Nanos,
     failing: Option<Failing>,
@@ -187,7 +195,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
             stop,
             sends,
             creations,
-            hold: Nanos::MIN,
+            hold: None,
             latest: Nanos::MIN,
             failing: None,
             said: false,
@@ -214,7 +222,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
     /// Tries what is due and allowed.
     async fn pass(&mut self) -> Result<Pass, StoreError> {
         let now = self.now();
-        self.look_at_clock(now);
+        self.look_at_clock(now).await?;
         self.say_ill(now).await?;
         if self.blocked(now) > 0 {
             return Ok(Pass::Rest);
@@ -235,21 +243,41 @@ impl<'a, N: Notifier> Lane<'a, N> {
                 self.outbox.store.delivery_postponed(delivery.id, later, now).await?;
                 continue;
             }
+            if !self.day_bears(delivery, now).await? {
+                let message = "as many as daily_cap allows were sent on this day";
+                self.dead(delivery, "daily_cap", message).await?;
+                continue;
+            }
             let Some(result) = self.send(delivery).await else { return Ok(Pass::Rest) };
+            if matches!(result, Err(SendError::GiveUp { .. })) {
+                self.day_returns(delivery, now).await?;
+            }
             self.record(delivery, result).await?;
         }
         Ok(pass)
     }
 
-    /// A pause that was planned by a clock that was ahead is no pause any more.
-    fn look_at_clock(&mut self, now: Nanos) {
+    /// A pause that was planned by a clock that was ahead is no pause any more, and time that a clock skips does not make a
+    /// message old.
+    async fn look_at_clock(&mut self, now: Nanos) -> Result<(), StoreError> {
+        let skipped = if self.latest == Nanos::MIN { 0 } else { now.saturating_sub(self.latest) };
+        if skipped > JUMP {
+            tracing::warn!(
+                receiver = self.receiver.name,
+                seconds = skipped / SECOND,
+                "the clock was set forward, or nothing could be done for long"
+            );
+            self.outbox.store.deliveries_younger(&self.receiver.name, skipped).await?;
+        }
+        if let Some(failing) = &mut self.failing {
+            let since = if skipped > JUMP { failing.since.saturating_add(skipped) } else { failing.since };
+            failing.since = since.min(now);
+        }
         if now.saturating_add(SECOND) < self.latest {
-            self.hold = Nanos::MIN;
-            if let Some(failing) = &mut self.failing {
-                failing.since = failing.since.min(now);
-            }
+            self.hold = None;
         }
         self.latest = now;
+        Ok(())
     }
 
     /// Until when the first message of an incident must wait, when too much was created lately. It is put off in the
@@ -262,6 +290,25 @@ impl<'a, N: Notifier> Lane<'a, N> {
         }
         pace.take(now);
         None
+    }
+
+    /// Counts a message for the day on which it is sent; false when that has as many as it bears. Counted before it is sent,
+    /// and once however often it is tried: what may have gone out counts.
+    async fn day_bears(&self, delivery: &Delivery, now: Nanos) -> Result<bool, StoreError> {
+        let Some(daily) = self.daily_of(delivery) else { return Ok(true) };
+        let (day, key) = (daily.zone.civil(now).date().to_string(), &delivery.notification.key);
+        self.outbox.store.day_count(&self.receiver.name, &day, key, daily.cap).await
+    }
+
+    /// What is refused for good has cost nothing.
+    async fn day_returns(&self, delivery: &Delivery, now: Nanos) -> Result<(), StoreError> {
+        let Some(daily) = self.daily_of(delivery) else { return Ok(()) };
+        let (day, key) = (daily.zone.civil(now).date().to_string(), &delivery.notification.key);
+        self.outbox.store.day_uncount(&self.receiver.name, &day, key).await
+    }
+
+    fn daily_of(&self, delivery: &Delivery) -> Option<&'a Daily> {
+        self.receiver.daily.as_ref().filter(|daily| (daily.counts)(delivery.kind))
     }
 
     /// One request; `None` when the shutdown did not let it end.
@@ -295,7 +342,8 @@ impl<'a, N: Notifier> Lane<'a, N> {
             Err(SendError::Retry { reason, message, after }) => {
                 let pause = self.outbox.policy.pause(id, delivery.attempts.saturating_add(1));
                 let next_at = now.saturating_add(nanos(pause.max(after.unwrap_or_default())));
-                let first_try = delivery.first_try.unwrap_or(now);
+                let late = Some(now.saturating_sub(delivery.next_at)).filter(|late| *late > LATE).unwrap_or(0);
+                let first_try = delivery.first_try.map_or(now, |first| first.saturating_add(late).min(now));
                 self.fails(&message, id, after, now);
                 if next_at.saturating_sub(first_try) > nanos(self.outbox.policy.give_up) {
                     let message = format!("given up after {} attempts: {message}", delivery.attempts + 1);
@@ -310,7 +358,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
                     error = message,
                     "a message waits"
                 );
-                store.delivery_retry(id, &message, next_at, now).await
+                store.delivery_retry(id, &message, (first_try, next_at), now).await
             }
             Err(SendError::GiveUp { reason, message }) => {
                 self.fails(&message, id, None, now);
@@ -341,7 +389,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
     /// The receiver took a message.
     async fn works(&mut self, now: Nanos) -> Result<(), StoreError> {
         self.failing = None;
-        self.hold = Nanos::MIN;
+        self.hold = None;
         if std::mem::take(&mut self.said) {
             let detail = format!("{} takes messages again", self.receiver.name);
             self.say(false, detail, now).await?;
@@ -355,7 +403,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
         failing.count = failing.count.saturating_add(1);
         message.clone_into(&mut failing.error);
         let pause = after.unwrap_or_else(|| self.outbox.policy.pause(id, failing.count).min(PROBE));
-        self.hold = now.saturating_add(nanos(pause.min(self.outbox.policy.give_up)));
+        self.hold = Some((now, now.saturating_add(nanos(pause.min(self.outbox.policy.give_up)))));
     }
 
     /// Makes an incident of a receiver that has taken nothing for too long. All receivers get it, so it reaches
@@ -386,8 +434,11 @@ impl<'a, N: Notifier> Lane<'a, N> {
     }
 
     /// How long nothing may be sent at all; 0 or less when it may.
-    fn blocked(&self, now: Nanos) -> Nanos {
-        self.hold.saturating_sub(now).max(self.sends.wait(now))
+    fn blocked(&mut self, now: Nanos) -> Nanos {
+        // A pause that began in a time that has not come yet was planned by a clock that was ahead.
+        self.hold = self.hold.filter(|(from, _)| *from <= now.saturating_add(SECOND));
+        let hold = self.hold.map_or(0, |(_, until)| until.saturating_sub(now));
+        hold.max(self.sends.wait(now))
     }
 
     /// Sleeps until something can be done, something new is written, or the shutdown.
@@ -395,13 +446,13 @@ impl<'a, N: Notifier> Lane<'a, N> {
         let waiting = self.outbox.store.deliveries_waiting().await?;
         let pending: u64 = waiting.iter().map(|(_, count)| count).sum();
         metrics::gauge!("sigyn_outbox_pending").set(pending as f64);
-        let due = self.outbox.store.next_due(&self.receiver.name).await?;
         let now = self.now();
-        let far = due.is_some_and(|due| due > now.saturating_add(LONGEST_REST));
-        if far && self.outbox.store.deliveries_set_back(&self.receiver.name, now).await? > 0 {
+        if self.outbox.store.deliveries_set_back(&self.receiver.name, now).await? > 0 {
             tracing::warn!(receiver = self.receiver.name, "the clock was set back: what waits is tried now");
             return Ok(());
         }
+        let due = self.outbox.store.next_due(&self.receiver.name).await?;
+        let now = self.now();
         let mut wait = due.map_or(LONGEST_REST, |due| due.saturating_sub(now).max(self.blocked(now)));
         if let Some(failing) = self.failing.as_ref().filter(|_| !self.said) {
             let ill = failing.since.saturating_add(nanos(self.outbox.policy.ill_after));

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::zone::Zone;
+use crate::incident::TransitionKind;
 use crate::time::Nanos;
 
 /// At most `count` in any stretch of `per`.
@@ -23,6 +25,17 @@ pub struct Limits {
     pub creations: Option<Quota>,
 }
 
+/// At most `cap` messages on a calendar day. The store counts them, so a restart forgets none.
+#[derive(Clone, Debug)]
+pub struct Daily {
+    /// How many.
+    pub cap: u32,
+    /// Where the calendar hangs.
+    pub zone: Zone,
+    /// Which kinds cost one.
+    pub counts: fn(TransitionKind) -> bool,
+}
+
 /// Keeps a [`Quota`]: remembers the last `count` uses. A token bucket would let twice as many through in the first
 /// stretch.
 #[derive(Debug)]
@@ -38,9 +51,12 @@ impl Pace {
         Self { count: quota.count.max(1) as usize, per, used: VecDeque::new() }
     }
 
-    /// How long to wait for the next use; 0 when it may be now. Never longer than the quota's time, even when the clock
-    /// was set back.
-    pub(super) fn wait(&self, now: Nanos) -> Nanos {
+    /// How long to wait for the next use; 0 when it may be now. Never longer than the quota's time: what was used in a time
+    /// that has not come yet, because the clock was set back, counts as used now.
+    pub(super) fn wait(&mut self, now: Nanos) -> Nanos {
+        for used in self.used.iter_mut().filter(|used| **used > now) {
+            *used = now;
+        }
         if self.used.len() < self.count {
             return 0;
         }
@@ -75,6 +91,8 @@ mod tests {
         }
         assert_eq!(used.len(), 30);
         assert!(used.windows(4).all(|four| four[3] - four[0] >= 10 * SECOND), "{used:?}");
-        assert_eq!(pace.wait(-1_000_000 * SECOND), 10 * SECOND, "a clock that was set back");
+        let back = -1_000_000 * SECOND;
+        assert_eq!(pace.wait(back), 10 * SECOND, "a clock that was set back");
+        assert_eq!(pace.wait(back + 4 * SECOND), 6 * SECOND, "and that goes on from there");
     }
 }

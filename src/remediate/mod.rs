@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::notify::config::NotifyConfig;
+use crate::notify::pace::Daily;
 use crate::notify::receiver::{self, BuildError, Rate, Receiver, Show};
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use action::log::Log;
@@ -74,6 +75,17 @@ pub fn build(
 pub fn dry(notify: &NotifyConfig, show: &Show) -> Result<Vec<(String, Outlet, Rate)>, BuildError> {
     let receivers = receiver::dry(notify, show)?;
     Ok(receivers.into_iter().map(|(name, receiver, rate)| (name, Outlet::Receiver(receiver), rate)).collect())
+}
+
+impl Outlet {
+    /// How much of it a day bears.
+    #[must_use]
+    pub fn daily(&self) -> Option<Daily> {
+        match self {
+            Self::Receiver(receiver) => receiver.daily(),
+            Self::RemediationLog(_) => None,
+        }
+    }
 }
 
 impl Notifier for Outlet {

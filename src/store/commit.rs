@@ -68,7 +68,7 @@ pub(super) const COMMAND: &str =
     "INSERT INTO commands (tenant, at, subject, document) VALUES ($1, $2, $3, $4) RETURNING id";
 
 impl Store {
-    /// Writes a step, its source's state and the messages that follow, in one transaction. When it returns, all of it
+    /// Writes a step and its source's state in one transaction. When it returns, all of it
     /// survives a kill and a power cut; when it fails, nothing of it is there. When the future is dropped, all or nothing
     /// is there, and the position of the watch tells which.
     ///
@@ -151,10 +151,6 @@ async fn write_all(tx: &mut Link, commit: &Commit<'_>) -> Result<bool, sqlx::Err
     for transition in &step.transitions {
         write_transition(tx, transition).await?;
     }
-    for delivery in commit.deliveries {
-        write_notice(tx, &delivery.notification.transition).await?;
-    }
-    write_deliveries(tx, commit.deliveries, commit.now).await?;
     if let Some(id) = step.command_done {
         tx.run(Statement::of(COMMAND_DONE).bind(id)).await?;
     }

@@ -7,7 +7,7 @@ use super::link::{Row, Statement};
 use super::resume::{count, named, parsed};
 use super::{Delivery, DeliveryCounts, Store, StoreError};
 use crate::notify::{Notification, Receipt};
-use crate::time::Nanos;
+use crate::time::{Nanos, SECOND};
 
 const READING: &str = "read the outbox of";
 const WRITING: &str = "write to the outbox of";
@@ -43,8 +43,7 @@ pub(super) const SENT: &str = "
         changed_at = $3, receipt = $4
     WHERE tenant = $1 AND id = $2 AND state <> 'sent'";
 pub(super) const RETRY: &str = "
-    UPDATE deliveries SET attempts = attempts + 1, first_try = COALESCE(first_try, $3), changed_at = $3, error = $4,
-        next_at = $5
+    UPDATE deliveries SET attempts = attempts + 1, first_try = $6, changed_at = $3, error = $4, next_at = $5
     WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const DEAD: &str = "
     UPDATE deliveries SET state = 'dead', attempts = attempts + 1, first_try = COALESCE(first_try, $3),
@@ -54,7 +53,13 @@ pub(super) const POSTPONE: &str =
     "UPDATE deliveries SET next_at = $3, changed_at = $4 WHERE tenant = $1 AND id = $2 AND state = 'pending'";
 pub(super) const SET_BACK: &str = "
     UPDATE deliveries SET next_at = $3, changed_at = $3
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at > $4";
+pub(super) const AHEAD: &str = "
+    SELECT COUNT(*) AS n FROM deliveries
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at > $3";
+pub(super) const YOUNGER: &str = "
+    UPDATE deliveries SET first_try = first_try + $3
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL";
 pub(super) const ABANDON: &str = "
     UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
@@ -67,6 +72,13 @@ pub(super) const DEAD_ONES: &str = concat!(
 pub(super) const REVIVE: &str = "
     UPDATE deliveries SET state = 'pending', attempts = 0, first_try = NULL, next_at = $2, changed_at = $2
     WHERE tenant = $1 AND id = $3 AND state = 'dead'";
+pub(super) const DAY_COUNT: &str = "
+    INSERT INTO days (tenant, receiver, day, key) SELECT $1, $2, $3, $4
+    WHERE (SELECT COUNT(*) FROM days WHERE tenant = $1 AND receiver = $2 AND day = $3 AND key <> $4) < $5
+    ON CONFLICT DO NOTHING";
+pub(super) const DAY_COUNTED: &str =
+    "SELECT key FROM days WHERE tenant = $1 AND receiver = $2 AND day = $3 AND key = $4";
+pub(super) const DAY_UNCOUNT: &str = "DELETE FROM days WHERE tenant = $1 AND receiver = $2 AND day = $3 AND key = $4";
 pub(super) const COUNT: &str = "SELECT COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = $2";
 pub(super) const WAITING: &str = "
     SELECT receiver, COUNT(*) AS n FROM deliveries WHERE tenant = $1 AND state = 'pending' GROUP BY receiver
@@ -112,12 +124,18 @@ impl Store {
         self.change(Statement::of(SENT).bind(id).bind(now).bind(receipt)).await
     }
 
-    /// The attempt failed; the next is not before `next_at`.
+    /// The attempt failed; the next is not before `next_at`. Giving up counts from `first_try`.
     ///
     /// # Errors
     /// When the file could not be written.
-    pub async fn delivery_retry(&self, id: i64, error: &str, next_at: Nanos, now: Nanos) -> Result<(), StoreError> {
-        self.change(Statement::of(RETRY).bind(id).bind(now).bind(error).bind(next_at)).await
+    pub async fn delivery_retry(
+        &self,
+        id: i64,
+        error: &str,
+        (first_try, next_at): (Nanos, Nanos),
+        now: Nanos,
+    ) -> Result<(), StoreError> {
+        self.change(Statement::of(RETRY).bind(id).bind(now).bind(error).bind(next_at).bind(first_try)).await
     }
 
     /// The attempt failed and there is no other. The row stays visible, and later ones of the incident go on.
@@ -136,12 +154,26 @@ impl Store {
         self.change(Statement::of(POSTPONE).bind(id).bind(next_at).bind(now)).await
     }
 
-    /// Makes due what was put off by a clock that was ahead: rows that were changed in the future. Returns how many.
+    /// Makes due what was put off by a clock that was ahead by more than a second: rows that were changed in the future.
+    /// Returns how many. Nearly always there are none, and nothing is written.
     ///
     /// # Errors
     /// When the file could not be written.
     pub async fn deliveries_set_back(&self, receiver: &str, now: Nanos) -> Result<u64, StoreError> {
-        self.write(WRITING, Statement::of(SET_BACK).bind(receiver).bind(now)).await
+        let ahead = now.saturating_add(SECOND);
+        let found = self.read(READING, Statement::of(AHEAD).bind(receiver).bind(ahead), |row| count(row, "n")).await?;
+        if found.iter().all(|found| *found == 0) {
+            return Ok(0);
+        }
+        self.write(WRITING, Statement::of(SET_BACK).bind(receiver).bind(now).bind(ahead)).await
+    }
+
+    /// So much time has not passed, for what was tried already.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn deliveries_younger(&self, receiver: &str, by: Nanos) -> Result<(), StoreError> {
+        self.change(Statement::of(YOUNGER).bind(receiver).bind(by)).await
     }
 
     /// Gives up what waits for a receiver and has not changed since `before`.
@@ -172,6 +204,29 @@ impl Store {
     /// When the store could not be written.
     pub async fn delivery_revive(&self, id: i64, now: Nanos) -> Result<(), StoreError> {
         self.change(Statement::of(REVIVE).bind(now).bind(id)).await
+    }
+
+    /// Counts a message of a receiver for a calendar day, once however often it is asked. False, and nothing is counted,
+    /// when `cap` others are.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn day_count(&self, receiver: &str, day: &str, key: &str, cap: u32) -> Result<bool, StoreError> {
+        let mut writer = self.writer(WRITING).await?;
+        let of = |sql: &'static str| Statement::of(sql).bind(receiver).bind(day).bind(key);
+        let counted = async {
+            writer.run(of(DAY_COUNT).bind(cap)).await?;
+            writer.one(of(DAY_COUNTED)).await
+        };
+        counted.await.map(|row| row.is_some()).map_err(|error| self.failed(WRITING, error))
+    }
+
+    /// Takes a message out of the count of a day.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn day_uncount(&self, receiver: &str, day: &str, key: &str) -> Result<(), StoreError> {
+        self.change(Statement::of(DAY_UNCOUNT).bind(receiver).bind(day).bind(key)).await
     }
 
     /// How many deliveries are in each state.
@@ -217,6 +272,7 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery, sqlx::Error> {
         attempts: u32::try_from(row.get::<i64>("attempts")?).unwrap_or(u32::MAX),
         state: named(row, "state")?,
         first_try: row.get("first_try")?,
+        next_at: row.get("next_at")?,
         changed_at: row.get("changed_at")?,
         error: row.get("error")?,
         receipt: receipt("receipt")?,

@@ -17,6 +17,7 @@ mod open;
 mod place;
 mod prune;
 mod resume;
+mod share;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use check::{Health, MOST};
 pub use error::StoreError;
 pub use open::Store;
 pub use place::{Place, is_url};
+pub use share::{Claim, Share, Shares};
 
 /// The account space of every row; more than one is to come.
 const TENANT: &str = "default";
@@ -40,17 +42,14 @@ const TENANT: &str = "default";
 /// The watch whose [`WatchState`] holds the carry of steps that belong to no watch (commands).
 pub const NO_WATCH: &str = "";
 
-/// What one transaction writes: a step of the engine, where its source stands, and the messages that follow.
+/// What one transaction writes: a step of the engine, and where its source stands. What people are told of it is the
+/// dispatcher's to write: [`Dispatched`].
 #[derive(Debug)]
 pub struct Commit<'a> {
     /// The step.
     pub step: &'a Step,
     /// [`crate::collect::Source::state`] after the batch of the step; `None` keeps what is stored.
     pub source_state: Option<&'a str>,
-    /// One row for each transition and receiver.
-    pub deliveries: &'a [NewDelivery],
-    /// The wall clock, for rows that people read.
-    pub now: Nanos,
     /// When set, nothing is written unless this is still the newest holder of the lease.
     pub fence: Option<&'a Fence>,
 }
@@ -173,6 +172,8 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// When it was first tried; giving up counts from here.
     pub first_try: Option<Nanos>,
+    /// It is not to be tried before.
+    pub next_at: Nanos,
     /// When the row last changed: written, tried, sent or given up.
     pub changed_at: Nanos,
     /// Why the last attempt failed.

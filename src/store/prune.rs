@@ -3,7 +3,7 @@
 use super::config::StoreConfig;
 use super::link::{Row, Statement};
 use super::{Store, StoreError};
-use crate::time::{Nanos, Span};
+use crate::time::{HOUR, Nanos, Span, rfc3339};
 
 const DOING: &str = "delete old rows from";
 /// Rows in one transaction: some milliseconds.
@@ -28,6 +28,7 @@ pub(super) const SILENCES: &str = "
 pub(super) const COMMANDS: &str = "
     DELETE FROM commands WHERE id IN (
         SELECT id FROM commands WHERE tenant = $1 AND done = 1 AND at <= $2 LIMIT $3)";
+pub(super) const DAYS: &str = "DELETE FROM days WHERE tenant = $1 AND day < $2";
 pub(super) const MODELS: &str = "DELETE FROM models WHERE tenant = $1 AND until <= $2";
 pub(super) const GAPS: &str = "DELETE FROM gaps WHERE tenant = $1 AND range_end <= $2";
 
@@ -49,6 +50,9 @@ impl Store {
         {
             deleted += self.write(DOING, Statement::of(sql).bind(until(retention))).await?;
         }
+        // Days begin with their date, in whatever zone: a week is enough for all of them, and for clocks that are wrong.
+        let week = rfc3339(now.saturating_sub(7 * 24 * HOUR));
+        deleted += self.write(DOING, Statement::of(DAYS).bind(week.get(..10).unwrap_or_default())).await?;
         Ok(deleted)
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Table {
 use Kind::{Bytes, Int, Real, Text};
 
 /// All that is worth keeping, each after those that it refers to. Not among them: leases, which are about processes.
-pub(super) const TABLES: [Table; 14] = [
+pub(super) const TABLES: [Table; 16] = [
     Table {
         name: "watches",
         columns: &[
@@ -143,6 +143,24 @@ pub(super) const TABLES: [Table; 14] = [
     Table {
         name: "silences",
         columns: &[("tenant", Text), ("id", Text), ("document", Text), ("ends_at", Int), ("expired_at", Int)],
+        numbered: None,
+    },
+    Table {
+        name: "days",
+        columns: &[("tenant", Text), ("receiver", Text), ("day", Text), ("key", Text)],
+        numbered: None,
+    },
+    Table {
+        name: "shares",
+        columns: &[
+            ("tenant", Text),
+            ("watch", Text),
+            ("groups", Int),
+            ("share", Int),
+            ("group_share", Int),
+            ("epoch", Int),
+            ("claimed_at", Int),
+        ],
         numbered: None,
     },
 ];

@@ -18,6 +18,7 @@ mod late;
 mod leak;
 mod old_loki;
 mod outcome;
+mod proxy;
 mod quality;
 mod routing;
 mod scan;

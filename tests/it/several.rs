@@ -13,6 +13,7 @@ use sqlx::Connection;
 use tokio::time::Instant;
 
 use crate::child::{self, Daemon, until};
+use crate::proxy::{Net, Proxy};
 use crate::server::Server;
 use crate::shop::standin;
 
@@ -67,7 +68,12 @@ impl World {
     }
 
     fn start(&mut self) -> Daemon {
-        let place = process(&self.url, &self.loki);
+        self.start_at(&self.url.clone())
+    }
+
+    /// One that reaches the database by this URL.
+    fn start_at(&mut self, url: &str) -> Daemon {
+        let place = process(url, &self.loki);
         let daemon = place.start(&["run"]);
         self.places.push(place);
         daemon
@@ -87,6 +93,21 @@ impl World {
             done = done.min(self.store.watch_state(watch).await.unwrap().unwrap().done_until);
         }
         done
+    }
+
+    /// Waits until every watch is held, and each of so many processes has its fair share.
+    async fn even(&self, processes: usize) {
+        until("even shares", async || {
+            let mut counts = BTreeMap::<u32, usize>::new();
+            for pid in self.holders().await.into_values() {
+                *counts.entry(pid).or_default() += 1;
+            }
+            let fair = WATCHES.len() / processes..=WATCHES.len().div_ceil(processes);
+            let even =
+                counts.len() == processes.min(WATCHES.len()) && counts.values().all(|count| fair.contains(count));
+            (even && counts.values().sum::<usize>() == WATCHES.len()).then_some(())
+        })
+        .await;
     }
 
     /// Waits until every watch is held, and by none of these.
@@ -117,12 +138,9 @@ async fn each_line_is_counted_once_whoever_dies_sleeps_or_leaves() {
     let mut daemons: Vec<Daemon> = (0..PROCESSES).map(|_| world.start()).collect();
     world.held_without(&[]).await;
     // One each, once all know of each other.
-    until("even shares", async || {
-        let holders = world.holders().await;
-        let each: std::collections::BTreeSet<_> = holders.values().collect();
-        (holders.len() == WATCHES.len() && each.len() == PROCESSES).then_some(())
-    })
-    .await;
+    world.even(PROCESSES).await;
+    let shares = world.store.shares().await.unwrap();
+    assert_eq!(shares.all.len(), WATCHES.len());
 
     // kill -9, in the middle of its work.
     let killed = daemons.remove(0);
@@ -153,6 +171,7 @@ async fn each_line_is_counted_once_whoever_dies_sleeps_or_leaves() {
         }
         next.stop().await;
     }
+    assert_eq!(world.store.shares().await.unwrap(), shares, "whoever reads a watch, its part of the budget stays");
     every_line_is_there_once(&world).await;
 }
 
@@ -182,6 +201,76 @@ async fn a_database_that_goes_away_and_comes_back_loses_and_doubles_nothing() {
     world.store = Store::open_read_only(place).await.unwrap();
     until("all", async || (world.done_until().await >= world.from + BEHIND).then_some(())).await;
     daemon.stop().await;
+    every_line_is_there_once(&world).await;
+}
+
+/// Two of three processes are cut off for longer than their leases: of one the bytes come late, of the other they are lost
+/// and its connections stay half-open. Both run on and read the log, and write nothing until they know that they are late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_writes_nothing_and_comes_back() {
+    let Some(mut world) = World::new().await else { return };
+    let address = world.url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let networks = [Proxy::before(address.clone()).await, Proxy::before(address).await];
+    let mut cut = Vec::new();
+    for network in &networks {
+        let url = network.through(&world.url);
+        cut.push(world.start_at(&url));
+    }
+    let mut whole = world.start();
+    world.even(3).await;
+    let shares = world.store.shares().await.unwrap();
+
+    networks[0].set(Net::Held);
+    networks[1].set(Net::Lost);
+    let (began, pids) = (Instant::now(), [cut[0].pid(), cut[1].pid()]);
+    world.held_without(&pids).await;
+    assert!(began.elapsed() < TAKEOVER, "{:?}", began.elapsed());
+    println!("taken over {:.1} s after the network was cut", began.elapsed().as_secs_f64());
+    for daemon in &mut cut {
+        daemon.says("cannot renew the leases").await;
+    }
+    // What was on its way arrives now; who sent it is late, and finds it out.
+    for network in &networks {
+        network.set(Net::Whole);
+    }
+    for daemon in &mut cut {
+        daemon.says("another process").await;
+    }
+    world.even(3).await;
+    assert_eq!(world.store.shares().await.unwrap(), shares, "the budget is divided as before");
+    until("all", async || (world.done_until().await >= world.from + BEHIND).then_some(())).await;
+    whole.says("taken").await;
+    for daemon in cut.into_iter().chain([whole]) {
+        daemon.stop().await;
+    }
+    every_line_is_there_once(&world).await;
+}
+
+/// Stopped while the database is away: it does not wait for ever, says so, and what was not committed is read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_ever_for_the_database() {
+    let Some(mut world) = World::new().await else { return };
+    let network = Proxy::before(world.url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned()).await;
+    let mut daemon = world.start_at(&network.through(&world.url));
+    world.held_without(&[]).await;
+    let before = world.done_until().await;
+    until("progress", async || (world.done_until().await > before).then_some(())).await;
+    network.set(Net::Lost);
+    daemon.signal("TERM");
+    let status = daemon.ended_within(Duration::from_secs(10)).await;
+    let said = daemon.said();
+    assert_eq!(status.map(|status| status.code()), Some(Some(1)), "{said}");
+    assert!(said.contains("stopped before everything was stored"), "{said}");
+    // Nor while it starts.
+    let mut daemon = world.start_at(&network.through(&world.url));
+    daemon.says("probes and metrics are served").await;
+    daemon.signal("TERM");
+    let status = daemon.ended_within(Duration::from_secs(10)).await;
+    assert!(status.is_some_and(|status| !status.success()), "{}", daemon.said());
+
+    let next = world.start();
+    until("all", async || (world.done_until().await >= world.from + BEHIND).then_some(())).await;
+    next.stop().await;
     every_line_is_there_once(&world).await;
 }
 

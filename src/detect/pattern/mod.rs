@@ -139,8 +139,6 @@ impl Patterns {
             WindowSpec::Time(span) => span.nanos(),
             WindowSpec::Lines { .. } => MINUTE,
         };
-        let windows = DAY_SECONDS / (nanos as f64 / 1e9).max(1.0);
-        let budget = config.false_alerts_per_day.clamp(1e-6, 1e6);
         Self {
             miner: Miner::new(Limits::default()),
             state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
@@ -151,8 +149,15 @@ impl Patterns {
             window: nanos,
             missed: None,
             config: DetectConfig { window, ..config.clone() },
-            needed: (windows * FAMILIES / budget).max(100.0).ln(),
+            needed: needed_of(nanos, config.false_alerts_per_day),
         }
+    }
+
+    /// From now on the watch may bring so many false alarms a day, and a group of it so many, times
+    /// [`super::calibrate::GROUPS`].
+    pub fn spend(&mut self, watch: f64, group: f64) {
+        self.needed = needed_of(self.window, watch);
+        self.config.false_alerts_per_day = group;
     }
 
     /// The number of a group, by its fingerprint.
@@ -398,6 +403,12 @@ impl Patterns {
         }
         (self.state, self.miner) = (state, miner);
     }
+}
+
+/// The surprise that is needed in windows of this length.
+fn needed_of(window: Nanos, false_alerts_per_day: f64) -> f64 {
+    let windows = DAY_SECONDS / (window as f64 / 1e9).max(1.0);
+    (windows * FAMILIES / false_alerts_per_day.clamp(1e-6, 1e6)).max(100.0).ln()
 }
 
 impl std::fmt::Debug for Patterns {

@@ -15,6 +15,7 @@ use crate::incident::{Incident, Severity, TransitionKind};
 use crate::notify::client::{Call, no_advice};
 use crate::notify::layout::{Layout, Markup, within};
 use crate::notify::render::{Message, message, severity};
+use crate::notify::route::alertname;
 use crate::notify::template::Template;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
@@ -86,6 +87,30 @@ impl Alertmanager {
     }
 }
 
+impl Alertmanager {
+    /// The alerts that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(notification, &message(notification), self.hold)
+    }
+
+    /// Whether all of the cluster answer.
+    ///
+    /// # Errors
+    /// Why the first that does not, does not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        for url in &self.urls {
+            let host = Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
+            let what = format!("asking the Alertmanager at {host}");
+            let (request, secrets) = self.auth.sign(self.setup.http.get(format!("{url}/api/v2/status")))?;
+            let secrets: Vec<&Secret> = secrets.iter().collect();
+            let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice: no_advice };
+            call.ask(request).await?;
+        }
+        Ok(format!("{} of {} Alertmanagers answer", self.urls.len(), self.urls.len()))
+    }
+}
+
 impl Notifier for Alertmanager {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let alerts = render(notification, &message(notification), self.hold);
@@ -129,7 +154,7 @@ fn labels(incident: &Incident, of: Severity) -> Value {
         labels.insert(name.to_owned(), within(&(Markup::PLAIN.inline)(value, LABEL), LABEL).into());
     }
     let own = [
-        ("alertname", "LogAnomaly"),
+        ("alertname", alertname(incident)),
         ("incident", &incident.id),
         ("severity", severity(of)),
         ("watch", &incident.watch),

@@ -112,6 +112,28 @@ fn advice(status: StatusCode, _: &str) -> Option<(&'static str, &'static str)> {
         .then_some(("not_found", "the webhook was removed: make a new one and set @.webhook_url"))
 }
 
+impl Discord {
+    /// The body that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        let said = message(notification);
+        render(&said, &self.setup.template, said.kind == TransitionKind::Opened)
+    }
+
+    /// Whether the webhook is there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let (secret, url) = self.webhook.url()?;
+        let call =
+            Call { what: "asking for the Discord webhook", place: &self.setup.place, secrets: &[&secret], advice };
+        let answer = call.ask(self.setup.http.get(url)).await?;
+        let said: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        Ok(format!("the webhook `{}` is there", call.shown(said["name"].as_str().unwrap_or_default())))
+    }
+}
+
 impl Notifier for Discord {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let said = message(notification);

@@ -92,6 +92,32 @@ impl File {
     }
 }
 
+impl File {
+    /// What would be written.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> String {
+        render(notification, self.config.format, &self.template)
+    }
+
+    /// Whether it can be written. One that is not there yet is not made.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let path = self.config.path.display();
+        match OpenOptions::new().append(true).open(&self.config.path).await {
+            Ok(_) => Ok(format!("{path} can be written")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(format!("{path} is not there yet; it is made with the first message"))
+            }
+            Err(error) => {
+                let message = format!("opening {path}: {error}; sigyn's user must be able to write there");
+                Err(SendError::Retry { reason: "io", message, after: None })
+            }
+        }
+    }
+}
+
 impl Notifier for File {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let path = self.config.path.display();
@@ -118,6 +144,14 @@ impl Stdout {
     #[must_use]
     pub fn new(config: &StdoutConfig, template: Template) -> Self {
         Self { format: config.format, template }
+    }
+}
+
+impl Stdout {
+    /// What would be printed.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> String {
+        render(notification, self.format, &self.template)
     }
 }
 

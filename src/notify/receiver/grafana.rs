@@ -123,6 +123,23 @@ fn advice(status: StatusCode, _: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
+impl Grafana {
+    /// The annotation that would be made.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(notification, &message(notification), &self.config)
+    }
+
+    /// Whether the token may read annotations.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        self.ask(Method::GET, "?limit=1&tags=sigyn", None).await?;
+        Ok("the token may read annotations; whether it may write them shows with the first".to_owned())
+    }
+}
+
 impl Notifier for Grafana {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let said = message(notification);

@@ -12,7 +12,7 @@ use url::Url;
 use super::config::{Auth, AuthConfig, Facts};
 use super::record::Record;
 use super::{Rate, Setup};
-use crate::collect::client::PUSH;
+use crate::collect::client::{BUILD_INFO, PUSH};
 use crate::labels::Labels;
 use crate::notify::client::Call;
 use crate::notify::render::severity;
@@ -71,6 +71,29 @@ impl LokiPush {
     pub fn new(config: &LokiPushConfig, setup: Setup) -> Self {
         let auth = Auth::new(&config.auth, &setup.place);
         Self { config: LokiPushConfig { auth: AuthConfig::default(), ..config.clone() }, auth, setup }
+    }
+}
+
+impl LokiPush {
+    /// What would be pushed.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(notification, &self.config.labels)
+    }
+
+    /// Whether Loki answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let base = self.config.url.trim_end_matches('/');
+        let host = Url::parse(base).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
+        let what = format!("asking Loki at {host}");
+        let (request, secrets) = self.auth.sign(self.setup.http.get(format!("{base}/{BUILD_INFO}")))?;
+        let secrets: Vec<&Secret> = secrets.iter().collect();
+        let call = Call { what: &what, place: &self.setup.place, secrets: &secrets, advice };
+        call.ask(request).await?;
+        Ok(format!("Loki at {host} answers; whether it takes lines shows with the first"))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod loki;
 pub mod opsgenie;
 pub mod pagerduty;
 mod print;
+mod probe;
 pub mod record;
 pub mod slack;
 pub mod sms;
@@ -28,11 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use github::Github;
-pub use print::{Form, Print, Printed, Show};
+pub use print::{Printed, Show};
 pub use slack::Slack;
 
 use self::config::ReceiverConfig;
 use super::config::NotifyConfig;
+use super::pace::Daily;
 use super::template::Template;
 use super::{Notification, Notifier, Receipt, SendError, client};
 use crate::incident::TransitionKind;
@@ -40,8 +42,21 @@ use crate::incident::TransitionKind;
 /// Somebody who takes messages, by name in the settings.
 #[derive(Debug)]
 pub struct Receiver {
+    name: String,
     way: Way,
     send_resolved: bool,
+    /// Shows what would be sent, in place of sending it.
+    dry: Option<Dry>,
+}
+
+/// Where what would be sent goes instead.
+#[derive(Clone)]
+struct Dry(Show);
+
+impl std::fmt::Debug for Dry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dry")
+    }
 }
 
 /// How somebody takes messages.
@@ -62,7 +77,8 @@ enum Way {
     Loki(Box<loki::LokiPush>),
     File(Box<file::File>),
     Stdout(file::Stdout),
-    Print(Print),
+    /// No receiver is set; only a dry run has it.
+    Nobody,
 }
 
 /// How fast a receiver may be told. The outbox keeps to it; what has to wait stays in the store.
@@ -116,14 +132,28 @@ pub enum BuildError {
 /// # Errors
 /// When a setting cannot be used. Whether a receiver would accept us is not asked here.
 pub fn build(config: &NotifyConfig) -> Result<Vec<(String, Receiver, Rate)>, BuildError> {
+    let each = build_each(config)?.into_iter();
+    each.map(|(name, built)| built.map(|(receiver, rate)| (name, receiver, rate)).map_err(BuildError::Settings))
+        .collect()
+}
+
+/// A receiver with its limits, or what is wrong with its settings.
+pub type Built = Result<(Receiver, Rate), String>;
+
+/// The same, each with its own mistake: one does not hide another.
+///
+/// # Errors
+/// When HTTPS cannot be set up.
+pub fn build_each(config: &NotifyConfig) -> Result<Vec<(String, Built)>, BuildError> {
     let http = client::client().map_err(BuildError::Client)?;
-    let mut receivers = Vec::new();
-    for (place, entry) in config.entries() {
-        let (way, rate) = way(&entry, &place, &http).map_err(BuildError::Settings)?;
+    let entries = config.entries().into_iter();
+    let one = |(place, entry): (String, ReceiverConfig)| {
+        let way = way(&entry, &place, &http);
         let ReceiverConfig { name, send_resolved, .. } = entry;
-        receivers.push((name, Receiver { way, send_resolved }, rate));
-    }
-    Ok(receivers)
+        let made = way.map(|(way, rate)| (Receiver { name: name.clone(), way, send_resolved, dry: None }, rate));
+        (name, made)
+    };
+    Ok(entries.map(one).collect())
 }
 
 /// The way of an entry, whose key path is `place`.
@@ -186,36 +216,50 @@ fn further_way(entry: &ReceiverConfig, setup: Setup) -> Result<(Way, Rate), Stri
     Err(format!("{} names no kind of receiver; known: {}", setup.place.trim_end_matches('.'), config::KINDS))
 }
 
-/// The same receivers, but each only shows what it would send (`--dry-run`). With none set, one shows chat messages.
+/// The same receivers, but each only shows what it would send, in its own form (`--dry-run`). With none set, one shows chat
+/// messages.
 ///
 /// # Errors
 /// When a setting cannot be used.
 pub fn dry(config: &NotifyConfig, show: &Show) -> Result<Vec<(String, Receiver, Rate)>, BuildError> {
-    let print = |form, send_resolved| Receiver { way: Way::Print(Print::new(form, Arc::clone(show))), send_resolved };
-    let mut receivers: Vec<_> = build(config)?
-        .into_iter()
-        .map(|(name, receiver, _)| {
-            let form = if matches!(receiver.way, Way::Github(_)) { Form::Issue } else { Form::Message };
-            (name, print(form, receiver.send_resolved), Rate::UNLIMITED)
-        })
-        .collect();
+    let mut receivers = build(config)?;
     if receivers.is_empty() {
-        receivers.push(("print".to_owned(), print(Form::Message, true), Rate::UNLIMITED));
+        let name = "print".to_owned();
+        let nobody = Receiver { name: name.clone(), way: Way::Nobody, send_resolved: true, dry: None };
+        receivers.push((name, nobody, Rate::UNLIMITED));
+    }
+    for (_, receiver, rate) in &mut receivers {
+        (receiver.dry, *rate) = (Some(Dry(Arc::clone(show))), Rate::UNLIMITED);
     }
     Ok(receivers)
 }
 
 impl Receiver {
+    /// How much of it a day bears.
+    #[must_use]
+    pub fn daily(&self) -> Option<Daily> {
+        let Way::Sms(sms) = &self.way else { return None };
+        let daily = sms.daily();
+        let without_end = |kind| kind != TransitionKind::Resolved && sms::is_sent(kind);
+        Some(if self.send_resolved { daily } else { Daily { counts: without_end, ..daily } })
+    }
+
     /// Whether it only shows what would be sent.
     #[must_use]
     pub fn is_dry(&self) -> bool {
-        matches!(self.way, Way::Print(_))
+        self.dry.is_some()
     }
 }
 
 impl Notifier for Receiver {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         if !self.send_resolved && notification.transition.kind == TransitionKind::Resolved {
+            return Ok(earlier.cloned().unwrap_or_default());
+        }
+        if let Some(Dry(show)) = &self.dry {
+            if let Some((title, text)) = print::preview(&self.way, notification) {
+                show(&Printed { receiver: self.name.clone(), title, text });
+            }
             return Ok(earlier.cloned().unwrap_or_default());
         }
         match &self.way {
@@ -234,7 +278,7 @@ impl Notifier for Receiver {
             Way::Loki(way) => way.send(notification, earlier).await,
             Way::File(way) => way.send(notification, earlier).await,
             Way::Stdout(way) => way.send(notification, earlier).await,
-            Way::Print(way) => way.send(notification, earlier).await,
+            Way::Nobody => Ok(earlier.cloned().unwrap_or_default()),
         }
     }
 }

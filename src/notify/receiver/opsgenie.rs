@@ -139,6 +139,37 @@ fn advice(status: StatusCode, _: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
+impl Opsgenie {
+    /// The body that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        let said = message(notification);
+        match said.kind {
+            TransitionKind::Acknowledged | TransitionKind::Resolved => note(&said),
+            _ => render(notification, &said, self.team.as_deref()),
+        }
+    }
+
+    /// Whether the key is good, as far as one without the right to read can tell.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let key = self.key.read()?;
+        let what = format!("asking {}", self.name);
+        let call = Call { what: &what, place: &self.setup.place, secrets: &[&key], advice };
+        let request = self.setup.http.get(format!("{}/v2/alerts/count", self.api));
+        let answer = call.exchange(request.header("authorization", format!("GenieKey {}", key.expose()))).await?;
+        if answer.status == StatusCode::FORBIDDEN {
+            return Ok(format!(
+                "{} knows the key, which may not read; whether it may write shows with the first alert",
+                self.name
+            ));
+        }
+        call.judge(answer).map(|_| format!("{} takes the key", self.name))
+    }
+}
+
 impl Notifier for Opsgenie {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let said = message(notification);

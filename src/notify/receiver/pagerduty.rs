@@ -72,6 +72,14 @@ impl Pagerduty {
     }
 }
 
+impl Pagerduty {
+    /// The event that would be sent, without the key.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(notification, &message(notification))
+    }
+}
+
 impl Notifier for Pagerduty {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let key = self.key.read()?;

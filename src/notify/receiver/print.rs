@@ -1,100 +1,59 @@
 //! Shows what would be sent, and sends nothing: for `--dry-run`.
+//!
+//! What comes in: notifications. What goes out: for each receiver its own form of them, as it would get it. What never
+//! happens here: a secret; keys and addresses are not part of any form.
 
-use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::Way;
 use super::github::{render_comment, render_issue};
 use super::slack::render_text;
 use crate::incident::TransitionKind;
-use crate::notify::{Notification, Notifier, Receipt, SendError};
-
-/// What is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// The text of a chat message.
-    Message,
-    /// Title and body of an issue, or a comment.
-    Issue,
-}
+use crate::notify::Notification;
 
 /// Something that would have been sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Printed {
-    /// Whose form it has.
-    pub form: Form,
-    /// Title of an issue; `None` for messages and comments.
+    /// To whom, by the name in the settings.
+    pub receiver: String,
+    /// Subject of a mail, title of an issue.
     pub title: Option<String>,
-    /// The text as the receiver would get it.
+    /// The text or the body as the receiver would get it.
     pub text: String,
 }
 
 /// Where it goes instead. Called by several tasks, so it writes each one as a whole.
 pub type Show = Arc<dyn Fn(&Printed) + Send + Sync>;
 
-/// Hands everything to a function.
-#[derive(Clone)]
-pub struct Print {
-    form: Form,
-    show: Show,
-}
-
-impl fmt::Debug for Print {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Print").field("form", &self.form).finish_non_exhaustive()
-    }
-}
-
-impl Print {
-    /// Shows in this form, by this function.
-    #[must_use]
-    pub fn new(form: Form, show: Show) -> Self {
-        Self { form, show }
-    }
-
-    /// What would be sent.
-    #[must_use]
-    pub fn printed(form: Form, notification: &Notification) -> Printed {
-        let opened = notification.transition.kind == TransitionKind::Opened;
-        match form {
-            Form::Message => {
-                let text = render_text(notification)["text"].as_str().unwrap_or_default().to_owned();
-                Printed { form, title: None, text }
-            }
-            Form::Issue if opened => {
-                let (title, text) = render_issue(notification);
-                Printed { form, title: Some(title), text }
-            }
-            Form::Issue => Printed { form, title: None, text: render_comment(notification) },
+/// Title and text for a receiver; `None`: nothing would be sent.
+pub(super) fn preview(way: &Way, notification: &Notification) -> Option<(Option<String>, String)> {
+    let plain = |text: String| Some((None, text));
+    let json = |body: Value| Some((None, serde_json::to_string_pretty(&body).unwrap_or_default()));
+    match way {
+        Way::Slack(way) => plain(way.preview(notification)),
+        Way::Github(_) if notification.transition.kind == TransitionKind::Opened => {
+            let (title, text) = render_issue(notification);
+            Some((Some(title), text))
         }
-    }
-}
-
-impl Notifier for Print {
-    async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
-        (self.show)(&Self::printed(self.form, notification));
-        Ok(earlier.cloned().unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::notify::fixture;
-
-    #[tokio::test]
-    async fn shows_and_sends_nothing() {
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&shown);
-        let print = Print::new(Form::Issue, Arc::new(move |one| sink.lock().unwrap().push(one.clone())));
-        for transition in [fixture::opened(), fixture::resolved()] {
-            print.send(&fixture::notification(transition, "github"), None).await.unwrap();
+        Way::Github(_) => plain(render_comment(notification)),
+        Way::Email(way) => {
+            let (subject, text) = way.preview(notification);
+            Some((Some(subject), text))
         }
-        let shown = shown.lock().unwrap();
-        assert_eq!(shown[0].title.as_deref(), Some("[sigyn] cart: more errors than usual"));
-        assert_eq!(shown[1].title, None);
-        let message = Print::printed(Form::Message, &fixture::notification(fixture::opened(), "slack"));
-        assert!(message.text.starts_with("🔴 CRITICAL cart: more errors than usual\n"), "{}", message.text);
+        Way::Teams(way) => json(way.preview(notification)),
+        Way::Pagerduty(way) => json(way.preview(notification)),
+        Way::Opsgenie(way) => json(way.preview(notification)),
+        Way::Discord(way) => json(way.preview(notification)),
+        Way::Telegram(way) => plain(way.preview(notification)),
+        Way::Sms(way) => plain(way.preview(notification)?),
+        Way::Webhook(way) => plain(way.preview(notification)),
+        Way::Alertmanager(way) => json(way.preview(notification)),
+        Way::Grafana(way) => json(way.preview(notification)),
+        Way::Loki(way) => json(way.preview(notification)),
+        Way::File(way) => plain(way.preview(notification)),
+        Way::Stdout(way) => plain(way.preview(notification)),
+        Way::Nobody => plain(render_text(notification)["text"].as_str().unwrap_or_default().to_owned()),
     }
 }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use reqwest::RequestBuilder;
 use serde::{Deserialize, Serialize};
@@ -18,16 +17,16 @@ use super::{Rate, Setup};
 use crate::incident::TransitionKind;
 use crate::notify::client::{Call, Key, basic, no_advice};
 use crate::notify::escape;
+use crate::notify::pace::Daily;
 use crate::notify::render::{Message, message};
+use crate::notify::zone::Zone;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::{MASK, Secret};
-use crate::time::{HOUR, Nanos};
 
 /// Twilio: one message a second from a long number (help.twilio.com, "Understanding Twilio Rate Limits").
 pub const RATE: Rate = Rate::every_ms(1_000);
 /// Septets of one message (3GPP TS 23.040 §9.2.3.24); more become two.
 pub const SEPTETS: usize = 160;
-const DAY: Nanos = 24 * HOUR;
 /// Ours: more short messages than this a day are read by nobody, and cost money.
 const DAILY: u32 = 20;
 
@@ -37,8 +36,10 @@ const DAILY: u32 = 20;
 pub struct SmsConfig {
     /// The phone, such as `+4915112345678`.
     pub to: String,
-    /// At most this many messages in a day of UTC; what is over is given up and stays visible as such.
+    /// At most this many messages on a calendar day; what is over is given up and stays visible as such.
     pub daily_cap: u32,
+    /// Where the calendar hangs: an IANA name such as `Europe/Berlin`.
+    pub time_zone: Zone,
     /// Twilio.
     pub twilio: Option<TwilioConfig>,
     /// Any gateway that takes HTTP.
@@ -93,7 +94,7 @@ pub enum Format {
 
 impl Default for SmsConfig {
     fn default() -> Self {
-        Self { to: String::new(), daily_cap: DAILY, twilio: None, http: None }
+        Self { to: String::new(), daily_cap: DAILY, time_zone: Zone::default(), twilio: None, http: None }
     }
 }
 
@@ -158,9 +159,8 @@ impl SmsConfig {
 pub struct Sms {
     to: String,
     cap: u32,
+    zone: Zone,
     way: Way,
-    /// The day and how many were sent on it; a restart begins anew.
-    sent: Mutex<(Nanos, u32)>,
     setup: Setup,
 }
 
@@ -185,25 +185,40 @@ impl Sms {
                 Way::Gateway { url: Key::new(&place, "url", http.url.as_ref(), http.url_file.as_ref()), config: http }
             }
         };
-        Self { to: config.to.clone(), cap: config.daily_cap, way, sent: Mutex::default(), setup }
+        Self { to: config.to.clone(), cap: config.daily_cap, zone: config.time_zone.clone(), way, setup }
     }
 
-    /// Counts one for the day of the transition: the time of the log, so that no clock is needed.
-    fn allow(&self, at: Nanos) -> bool {
-        let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let day = at.div_euclid(DAY);
-        if sent.0 != day {
-            *sent = (day, 0);
-        }
-        sent.1 < self.cap && {
-            sent.1 += 1;
-            true
-        }
+    /// The text that would be sent; `None`: this is not worth one.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Option<String> {
+        let said = message(notification);
+        is_sent(said.kind).then(|| render(&said))
     }
 
-    fn give_back(&self) {
-        let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        sent.1 = sent.1.saturating_sub(1);
+    /// Whether Twilio knows the account. A gateway can only be tried by sending (`None`).
+    pub async fn probe(&self) -> Option<Result<String, SendError>> {
+        let Way::Twilio { token, config } = &self.way else { return None };
+        let asked = async {
+            let token = token.read()?;
+            let (api, sid) = (config.api_url.trim_end_matches('/'), &config.account_sid);
+            let login = basic(sid, &token);
+            let call = Call {
+                what: "asking Twilio for the account",
+                place: &self.setup.place,
+                secrets: &[&token, &login],
+                advice: no_advice,
+            };
+            let request = self.setup.http.get(format!("{api}/2010-04-01/Accounts/{sid}.json"));
+            call.ask(request.header("authorization", format!("Basic {}", login.expose()))).await?;
+            Ok("Twilio knows the account; whether it sends to this number shows with the first message".to_owned())
+        };
+        Some(asked.await)
+    }
+
+    /// What a day bears.
+    #[must_use]
+    pub fn daily(&self) -> Daily {
+        Daily { cap: self.cap, zone: self.zone.clone(), counts: is_sent }
     }
 
     fn request(&self, text: &str) -> Result<(RequestBuilder, Vec<Secret>), SendError> {
@@ -251,24 +266,21 @@ impl Notifier for Sms {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let said = message(notification);
         let receipt = earlier.cloned().unwrap_or_default();
-        if matches!(said.kind, TransitionKind::Continued | TransitionKind::Acknowledged) {
+        if !is_sent(said.kind) {
             return Ok(receipt);
         }
-        let what = "sending a short message";
-        let plain = Call { what, place: &self.setup.place, secrets: &[], advice: no_advice };
-        if !self.allow(notification.transition.at) {
-            return Err(plain.refuse("daily_cap", "as many as @.daily_cap allows were sent on that day"));
-        }
-        let sent = async {
-            let (request, secrets) = self.request(&render(&said))?;
-            let secrets: Vec<&Secret> = secrets.iter().collect();
-            let call = Call { secrets: &secrets, ..plain };
-            call.ask(request).await
-        };
-        // What was not taken costs nothing of the day.
-        sent.await.inspect_err(|_| self.give_back())?;
+        let plain = Call { what: "sending a short message", place: &self.setup.place, secrets: &[], advice: no_advice };
+        let (request, secrets) = self.request(&render(&said))?;
+        let secrets: Vec<&Secret> = secrets.iter().collect();
+        let call = Call { secrets: &secrets, ..plain };
+        call.ask(request).await?;
         Ok(receipt)
     }
+}
+
+/// What only goes on is not worth a short message.
+pub(super) fn is_sent(kind: TransitionKind) -> bool {
+    !matches!(kind, TransitionKind::Continued | TransitionKind::Acknowledged)
 }
 
 /// The text: at most [`SEPTETS`], without any link that somebody else wrote.
@@ -302,7 +314,7 @@ mod tests {
             api_url: url.to_owned(),
             ..Default::default()
         };
-        let config = SmsConfig { to: "+4915112345678".to_owned(), daily_cap: 2, twilio: Some(twilio), http: None };
+        let config = SmsConfig { to: "+4915112345678".to_owned(), twilio: Some(twilio), ..Default::default() };
         Sms::new(&config, Setup::of("notify.receivers[0].sms"))
     }
 
@@ -342,26 +354,6 @@ mod tests {
             assert!(asked[0].text.starts_with(body), "{}", asked[0].text);
             assert_eq!(asked[0].header("x-key"), "k");
         }
-    }
-
-    #[tokio::test]
-    async fn a_day_has_its_cap() {
-        let (stub, url) = Stub::start(&[(500, ""), (201, "{}"), (201, "{}")]).await;
-        let sms = twilio(&url);
-        let mut outcomes = Vec::new();
-        for day in [0, 0, 0, 0, 1] {
-            let mut transition = fixture::opened();
-            transition.at += day * DAY;
-            let outcome = send(&sms, &fixture::notification(transition, "sms"), None).await;
-            outcomes.push(outcome.map_or_else(
-                |error| match error {
-                    SendError::Retry { reason, .. } | SendError::GiveUp { reason, .. } => reason,
-                },
-                |_| "sent",
-            ));
-        }
-        assert_eq!(outcomes, ["server", "sent", "sent", "daily_cap", "sent"]);
-        assert_eq!(stub.asked().len(), 4);
     }
 
     #[test]

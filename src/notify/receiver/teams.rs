@@ -63,6 +63,14 @@ impl Teams {
     }
 }
 
+impl Teams {
+    /// The body that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> Value {
+        render(&message(notification), &self.setup.template)
+    }
+}
+
 impl Notifier for Teams {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let (secret, url) = self.webhook.url()?;

@@ -110,6 +110,28 @@ struct Parameters {
     retry_after: Option<u64>,
 }
 
+impl Telegram {
+    /// The text that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> String {
+        render(&message(notification), &self.setup.template)
+    }
+
+    /// Whether the bot sees the chat.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let token = self.token.read()?;
+        let what = format!("asking for Telegram's chat {}", self.config.chat_id);
+        let call = Call { what: &what, place: &self.setup.place, secrets: &[&token], advice };
+        let api = self.config.api_url.trim_end_matches('/');
+        let request = self.setup.http.post(format!("{api}/bot{}/getChat", token.expose()));
+        call.ask(request.json(&json!({ "chat_id": self.config.chat_id }))).await?;
+        Ok(format!("the bot sees the chat {}", self.config.chat_id))
+    }
+}
+
 impl Notifier for Telegram {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let token = self.token.read()?;

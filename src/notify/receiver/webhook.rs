@@ -101,6 +101,14 @@ impl Webhook {
     }
 }
 
+impl Webhook {
+    /// The body that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> String {
+        render(notification, self.body.as_deref(), &self.content_type)
+    }
+}
+
 impl Notifier for Webhook {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let (secret, url) = self.url.url()?;

@@ -281,7 +281,9 @@ pub fn severity(severity: Severity) -> &'static str {
     }
 }
 
-fn alertname(incident: &Incident) -> &str {
+/// What is wrong, as one word or a few: the same over the incident's life, and without counts.
+#[must_use]
+pub fn alertname(incident: &Incident) -> &str {
     match incident.group.labels.get("problem") {
         Some(problem) if incident.worst.is_none() => problem,
         _ => incident.title.rsplit_once(": ").map_or(incident.title.as_str(), |(_, what)| what),

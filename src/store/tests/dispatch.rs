@@ -186,8 +186,8 @@ async fn who_lost_the_lease_writes_nothing(ground: Ground) {
     let before = ground.content().await;
     let error = store.commit_dispatch(&dispatched).await.unwrap_err();
     insta::allow_duplicates! { insta::assert_snapshot!(error, @"another sigyn has taken over `dispatch`; nothing was written"); }
-    let (step, rows) = told(vec![transition(1, TransitionKind::Opened, firing("00aa"))]);
-    let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0, fence: Some(&fence) };
+    let (step, _) = told(vec![transition(1, TransitionKind::Opened, firing("00aa"))]);
+    let commit = Commit { step: &step, source_state: None, fence: Some(&fence) };
     assert!(matches!(store.commit(&commit).await, Err(StoreError::Fenced { .. })));
     assert_eq!(ground.content().await, before);
     assert_eq!(store.dispatch_state().await.unwrap(), []);

@@ -22,7 +22,7 @@ async fn a_second_writer_is_refused_and_a_reader_is_not() {
     let step = Step { incidents: vec![incident("aaaa", T0, State::Firing)], ..Step::default() };
     write(&store, &step, &[], T0).await;
     assert_eq!(reader.incidents(None, 9, None).await.unwrap().len(), 1, "it sees what is written meanwhile");
-    let commit = Commit { step: &step, source_state: None, deliveries: &[], now: T0, fence: None };
+    let commit = Commit { step: &step, source_state: None, fence: None };
     let error = reader.commit(&commit).await.unwrap_err();
     insta::assert_snapshot!(
         told_to_people(&error, dir.path()),
@@ -105,9 +105,9 @@ async fn a_full_disk_is_said_and_leaves_nothing_by_halves() {
     let store = Store::open(dir.path()).await.unwrap();
     // SQLite's own limit answers as a disk without room does.
     store.write("limit", Statement::plain("PRAGMA max_page_count = 60")).await.unwrap();
-    let (mut step, rows) = told(vec![transition(1, TransitionKind::Opened, incident("00aa", T0, State::Firing))]);
+    let (mut step, _) = told(vec![transition(1, TransitionKind::Opened, incident("00aa", T0, State::Firing))]);
     step.windows = (0..2000).map(|minute| window("cart", minute, 0)).collect();
-    let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0, fence: None };
+    let commit = Commit { step: &step, source_state: None, fence: None };
     let error = store.commit(&commit).await.unwrap_err();
     insta::assert_snapshot!(
         told_to_people(&error, dir.path()),

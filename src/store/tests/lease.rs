@@ -15,7 +15,7 @@ async fn write_as(store: &Store, fence: &Fence, key: &str) -> Result<(), StoreEr
     let state = [(key.to_owned(), Some("document".to_owned()))];
     store.commit_dispatch(&Dispatched { state: &state, fence: Some(fence), ..Dispatched::default() }).await?;
     let step = Step { watch: Some(Arc::from(key)), done_until: T0, ..Step::default() };
-    store.commit(&Commit { step: &step, source_state: None, deliveries: &[], now: T0, fence: Some(fence) }).await
+    store.commit(&Commit { step: &step, source_state: None, fence: Some(fence) }).await
 }
 
 /// Asks until the lease is free.
@@ -107,7 +107,7 @@ async fn a_server_that_goes_away_and_comes_back_is_found_again() {
         );
         // Readers are made anew by themselves; a commit is tried again by its caller.
         assert_eq!(store.incidents(None, 9, None).await.unwrap().len(), 1);
-        let commit = Commit { step: &step, source_state: None, deliveries: &rows, now: T0, fence: None };
+        let commit = Commit { step: &step, source_state: None, fence: None };
         let first = store.commit(&commit).await;
         assert!(matches!(first, Err(StoreError::Away { .. })), "{first:?}");
         store.commit(&commit).await.unwrap();

@@ -11,6 +11,7 @@ mod place;
 mod scale;
 pub(crate) mod server;
 mod shape;
+mod share;
 mod step;
 
 use std::sync::Arc;
@@ -106,6 +107,8 @@ async fn content(place: impl Into<Place>) -> Vec<String> {
         ("gaps", "watch, range_start, range_end, reason, lines"),
         ("dispatch", "key, document"),
         ("silences", "id, document"),
+        ("days", "receiver, day, key"),
+        ("shares", "watch, groups, share, group_share, epoch, claimed_at"),
     ] {
         let columns: Vec<_> = columns.split(", ").map(|name| format!("COALESCE(CAST({name} AS TEXT), '-')")).collect();
         let sql = format!("SELECT '{table}: ' || {} AS line FROM {table} ORDER BY 1", columns.join(" || '|' || "));
@@ -222,8 +225,16 @@ fn told(transitions: Vec<Transition>) -> (Step, Vec<NewDelivery>) {
     (Step { watch: Some(Arc::from("all")), done_until: T0, incidents, transitions, ..Step::default() }, rows)
 }
 
+/// Writes a step, and as the dispatcher these messages about it.
 async fn write(store: &Store, step: &Step, deliveries: &[NewDelivery], now: Nanos) {
-    store.commit(&Commit { step, source_state: None, deliveries, now, fence: None }).await.unwrap();
+    store.commit(&Commit { step, source_state: None, fence: None }).await.unwrap();
+    tell(store, deliveries, now).await;
+}
+
+async fn tell(store: &Store, deliveries: &[NewDelivery], now: Nanos) {
+    let notices: Vec<Transition> = deliveries.iter().map(|one| one.notification.transition.clone()).collect();
+    let dispatched = Dispatched { notices: &notices, deliveries, now, ..Dispatched::default() };
+    store.commit_dispatch(&dispatched).await.unwrap();
 }
 
 /// Polls a commit a few times and drops it, and waits until the writer has dealt with that.

@@ -6,6 +6,7 @@ on_both!(
     order_is_kept_per_incident_and_receiver,
     dead_deliveries_stay_visible_and_block_nothing,
     a_message_that_cannot_be_read_is_given_up,
+    a_day_bears_so_many_messages_also_after_a_restart,
 );
 
 async fn order_is_kept_per_incident_and_receiver(ground: Ground) {
@@ -26,7 +27,7 @@ async fn order_is_kept_per_incident_and_receiver(ground: Ground) {
 
     // The first fails: the second of the same incident waits for it, another incident and receiver do not.
     let first = store.due_deliveries("slack", T0, 1).await.unwrap()[0].clone();
-    store.delivery_retry(first.id, "503", T0 + MINUTE, T0 + 1).await.unwrap();
+    store.delivery_retry(first.id, "503", (T0 + 1, T0 + MINUTE), T0 + 1).await.unwrap();
     assert_eq!(keys("slack", T0 + 2).await, ["bbbb/1/slack"]);
     assert_eq!(keys("github", T0 + 2).await, ["aaaa/1/github", "bbbb/1/github"]);
     let other = store.due_deliveries("slack", T0 + 2, 1).await.unwrap()[0].clone();
@@ -55,7 +56,7 @@ async fn dead_deliveries_stay_visible_and_block_nothing(ground: Ground) {
     write(&store, &step, &rows, T0).await;
     let first = store.due_deliveries("slack", T0, 1).await.unwrap()[0].clone();
     store.delivery_dead(first.id, "404 no such hook", T0 + 5).await.unwrap();
-    store.delivery_retry(first.id, "late", T0 + 9, T0 + 9).await.unwrap();
+    store.delivery_retry(first.id, "late", (T0 + 9, T0 + 9), T0 + 9).await.unwrap();
     let listed = store.dead_deliveries(10).await.unwrap();
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [first.id]);
     let detail = store.incident("aaaa").await.unwrap().unwrap();
@@ -83,4 +84,23 @@ async fn a_message_that_cannot_be_read_is_given_up(ground: Ground) {
     store.write("spoil", spoil).await.unwrap();
     assert_eq!(store.due_deliveries("slack", T0, 9).await.unwrap(), []);
     assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts { pending: 1, sent: 0, dead: 1 });
+}
+
+async fn a_day_bears_so_many_messages_also_after_a_restart(ground: Ground) {
+    let store = ground.open().await;
+    let today = "2026-03-29";
+    assert!(store.day_count("sms", today, "one", 2).await.unwrap());
+    assert!(store.day_count("sms", today, "two", 2).await.unwrap());
+    store.close().await.unwrap();
+    let store = ground.open().await;
+    assert!(!store.day_count("sms", today, "three", 2).await.unwrap());
+    assert!(store.day_count("sms", today, "one", 2).await.unwrap(), "tried again, it is the same message");
+    assert!(store.day_count("sms", "2026-03-30", "three", 2).await.unwrap(), "another day");
+    assert!(store.day_count("phone", today, "three", 2).await.unwrap(), "another receiver");
+    store.day_uncount("sms", today, "two").await.unwrap();
+    assert!(store.day_count("sms", today, "three", 2).await.unwrap());
+    let rows = |all: Vec<String>| all.iter().filter(|row| row.starts_with("days")).count();
+    assert_eq!(rows(ground.content().await), 4);
+    store.prune(1_775_476_800 * SECOND, &StoreConfig::default()).await.unwrap();
+    assert_eq!(rows(ground.content().await), 1, "a week later");
 }

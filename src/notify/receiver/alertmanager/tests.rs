@@ -40,7 +40,7 @@ async fn tells_every_one_of_a_cluster() {
         "endsAt": "2026-11-21T23:03:00Z",
         "generatorURL": "https://sigyn.example.com/incidents/00c0ffee00c0ffee",
         "labels": {
-          "alertname": "LogAnomaly",
+          "alertname": "more errors than usual",
           "cluster": "eu-1",
           "incident": "00c0ffee00c0ffee",
           "service_name": "cart",

@@ -217,6 +217,37 @@ fn failure(call: &Call<'_>, error: &lettre::transport::smtp::Error) -> SendError
     }
 }
 
+impl Email {
+    /// Subject and text of the mail.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> (String, String) {
+        let form = form(&message(notification), &self.template);
+        (form.subject, form.text)
+    }
+
+    /// Whether the server lets us in: connects, encrypts, logs in and says good-bye.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<String, SendError> {
+        let password = if self.password.is_set() { Some(self.password.read()?) } else { None };
+        let what = format!("logging in at the mail server {}", self.config.host);
+        let secrets: Vec<&Secret> = password.iter().collect();
+        let call = Call { what: &what, place: &self.place, secrets: &secrets, advice: no_advice };
+        let tested = async { self.transport(password.as_ref())?.test_connection().await };
+        match tokio::time::timeout(TIMEOUT, tested).await {
+            Ok(Ok(true)) => Ok(format!(
+                "{} lets us in; whether it takes mail for {} shows with the first",
+                self.config.host,
+                self.to.len()
+            )),
+            Ok(Ok(false)) => Err(call.not_now("it closes the connection", "unreachable", None)),
+            Ok(Err(error)) => Err(failure(&call, &error)),
+            Err(_) => Err(call.not_now("nothing in time", "timeout", None)),
+        }
+    }
+}
+
 impl Notifier for Email {
     async fn send(&self, notification: &Notification, earlier: Option<&Receipt>) -> Result<Receipt, SendError> {
         let said = message(notification);

@@ -89,7 +89,7 @@ impl Github {
         api.open_issues(self.label()).await?;
         let kind = if repo.private { "private" } else { "PUBLIC, allowed by notify.github.allow_public" };
         Ok(format!(
-            "GitHub: {} ({kind}) can be read and takes issues; the right to write them shows with the first one",
+            "{} ({kind}) can be read and takes issues; the right to write them shows with the first one",
             self.repo
         ))
     }

@@ -294,7 +294,7 @@ async fn a_public_repository_is_refused_unless_allowed() {
     let (github, hub) = start_with(|config| config.allow_public = true).await;
     hub.lock().unwrap().repo = json!({ "private": false });
     send(&github, fixture::opened(), None).await.unwrap();
-    insta::assert_snapshot!(github.probe().await.unwrap(), @"GitHub: acme/shop (PUBLIC, allowed by notify.github.allow_public) can be read and takes issues; the right to write them shows with the first one");
+    insta::assert_snapshot!(github.probe().await.unwrap(), @"acme/shop (PUBLIC, allowed by notify.github.allow_public) can be read and takes issues; the right to write them shows with the first one");
 }
 
 #[tokio::test]

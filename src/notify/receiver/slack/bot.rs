@@ -34,6 +34,8 @@ struct Said {
     error: String,
     channel: String,
     ts: String,
+    user: String,
+    team: String,
 }
 
 impl Bot {
@@ -62,6 +64,24 @@ impl Bot {
         let (short, text) = (blocks::body(&said, template, false), blocks::text(&said, template, false));
         self.post("chat.postMessage", &reply, [short, text], notification).await?;
         Ok(earlier.cloned().unwrap_or_default())
+    }
+
+    /// Asks who the token is (docs.slack.dev/reference/methods/auth.test).
+    pub(super) async fn probe(&self) -> Result<String, SendError> {
+        let token = self.token.read()?;
+        let call = Call { what: "auth.test at Slack", place: &self.place, secrets: &[&token], advice: no_advice };
+        let request = self.http.post(format!("{}/auth.test", self.api)).bearer_auth(token.expose());
+        let answer = call.ask(request).await?;
+        let said: Said = serde_json::from_str(&answer.text).unwrap_or_default();
+        if said.ok {
+            let who = call.shown(&format!("{} in {}", said.user, said.team));
+            return Ok(format!(
+                "the bot {who}; whether it is in channel {} shows with the first message",
+                self.channel
+            ));
+        }
+        refused(&call, &said.error, wait(&answer.headers), &answer.text)?;
+        Err(call.no(&said.error, "refused", "check @.bot_token"))
     }
 
     async fn first(&self, notification: &Notification, template: &Template) -> Result<Receipt, SendError> {

@@ -18,6 +18,7 @@ use serde_json::Value;
 pub use blocks::{render_slack, render_text};
 
 use super::{Rate, Setup};
+use crate::incident::TransitionKind;
 use crate::notify::client::{Answer, Call, Key};
 use crate::notify::config::SlackConfig;
 use crate::notify::render::message;
@@ -67,6 +68,24 @@ impl Slack {
             Way::Webhook(Webhook { key: Key::new(&place, "webhook_url", url, file), place, http })
         };
         Self { template, way }
+    }
+}
+
+impl Slack {
+    /// The text that would be sent.
+    #[must_use]
+    pub fn preview(&self, notification: &Notification) -> String {
+        let said = message(notification);
+        let whole = matches!(self.way, Way::Bot(_)) && said.kind == TransitionKind::Opened;
+        blocks::text(&said, &self.template, whole)["text"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether the bot would be let in. A webhook can only be tried by posting (`None`).
+    pub async fn probe(&self) -> Option<Result<String, SendError>> {
+        match &self.way {
+            Way::Bot(bot) => Some(bot.probe().await),
+            Way::Webhook(_) => None,
+        }
     }
 }
 
