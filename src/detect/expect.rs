@@ -8,6 +8,7 @@
 use std::cell::LazyCell;
 
 use super::calibrate::{Tail, quantile};
+use super::held::list;
 use super::history::Row;
 use super::tail::{Upper, lower_tail};
 use super::{Feature, config::WindowSpec};
@@ -97,6 +98,12 @@ impl Expectation {
             WindowSpec::Lines { .. } => None,
         };
         Self { counts, reals, quiet, block }
+    }
+
+    /// Bytes that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        list::<Count>(self.counts.len()) + list::<Real>(self.reals.len())
     }
 
     /// All that is not as expected. `trail` and `recent` hold the rows before this one, the newest first; the trail holds

@@ -10,6 +10,7 @@ use std::ops::Range;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::held::{list, map};
 use super::mask::{sample, searched};
 use super::{Features, Level, Sample, Window};
 use crate::collect::{Coverage, Entry, Known};
@@ -263,6 +264,13 @@ impl LineWindows {
             let weakest = self.samples.iter().enumerate().min_by_key(|(_, (_, kept))| kept.level).map(|(at, _)| at);
             weakest.map(|at| self.samples.remove(at));
         }
+    }
+
+    /// Bytes that they hold when they are full.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let size = self.size as usize;
+        list::<Item>(size) + map::<u64, u32>(size) + MAX_OPEN_SAMPLES * (size_of::<(u64, Sample)>() + 256)
     }
 
     /// The messages of the last `size` lines with their levels, each line.

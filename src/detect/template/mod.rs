@@ -19,6 +19,7 @@ mod number;
 mod place;
 mod quality;
 mod reader;
+mod room;
 mod slot;
 mod snapshot;
 mod store;
@@ -71,7 +72,7 @@ impl Default for Limits {
 }
 
 /// A stream of a miner; good until [`Limits::streams`] others were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct StreamSlot(u32);
 
 /// What a line is.
@@ -165,7 +166,7 @@ impl Miner {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let mut store = Store::new();
-        store.most = limits.templates;
+        store.limit(limits.templates);
         Self {
             limits,
             store,
@@ -389,7 +390,7 @@ impl Miner {
         }
         let mut from = Bytes(rest);
         let (mut store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
-        store.most = limits.templates;
+        store.limit(limits.templates);
         let streams: Vec<Stream> = Vec::take(&mut from)?;
         let (hand, serials): (usize, u32) = Stored::take(&mut from)?;
         let (recent, common) = Stored::take(&mut from)?;

@@ -79,6 +79,12 @@ enum Look<'a> {
 }
 
 impl Trace {
+    /// Bytes that it holds besides itself.
+    pub(super) fn held(&self) -> usize {
+        let frames = &self.signature.frames;
+        self.signature.thrown.len() + frames.iter().map(|frame| size_of::<String>() + frame.len()).sum::<usize>()
+    }
+
     /// Takes a line. `header`: it begins with the stream's header, so it is an event unless it is a frame without doubt.
     /// `headed`: lines of this stream have a header at all.
     #[inline]

@@ -3,9 +3,10 @@
 //! What comes in: closed sessions. What goes out: counts. Sums only, so the order in which sessions are closed does not
 //! matter. Everything is bounded: types, and per type units and steps.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::super::held;
 use super::Kind;
 use super::open::Session;
 
@@ -20,7 +21,7 @@ pub const SPANS: usize = 44;
 const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 /// Units, groups and steps of all types together: some 2 MB.
-const MAX_ALL: usize = 20_000;
+pub(super) const MAX_ALL: usize = 20_000;
 
 /// Sessions of one type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,13 +51,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a closed session.
-    pub fn add(&mut self, session: &Session) {
+    /// Counts a closed session; all types together get so many parts.
+    pub fn add(&mut self, session: &Session, most_parts: usize) {
         if self.types.len() >= MAX_TYPES && !self.types.contains_key(&session.root()) {
             return;
         }
         // Once full, sessions are still counted, by the parts that are known.
-        let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
+        let most = if self.parts < most_parts { MAX_PARTS } else { 0 };
         let tally = self.types.entry(session.root()).or_default();
         let before = tally.parts();
         tally.sessions += 1.0;
@@ -78,13 +79,13 @@ impl Tally {
         self.parts += tally.parts() - before;
     }
 
-    /// Adds another tally to this one.
-    pub fn merge(&mut self, other: &Self) {
+    /// Adds another tally to this one; all types together get so many parts.
+    pub fn merge(&mut self, other: &Self, most_parts: usize) {
         for (root, from) in sorted(&other.types) {
             if self.types.len() >= MAX_TYPES && !self.types.contains_key(root) {
                 continue;
             }
-            let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
+            let most = if self.parts < most_parts { MAX_PARTS } else { 0 };
             let to = self.types.entry(*root).or_default();
             let before = to.parts();
             to.merge(from, most);
@@ -121,6 +122,30 @@ impl Tally {
     pub(super) fn age(&mut self, most: f32) {
         self.types.values_mut().filter(|one| one.sessions > most).for_each(TypeTally::halve);
         self.parts = self.types.values().map(TypeTally::parts).sum();
+    }
+
+    /// Forgets units and groups.
+    pub(super) fn forget(&mut self, gone: &FxHashSet<Unit>, groups: &[u32]) {
+        self.types.retain(|root, _| !gone.contains(root));
+        for one in self.types.values_mut() {
+            one.units.retain(|unit, _| !gone.contains(unit));
+            one.steps.retain(|(from, to), _| !gone.contains(from) && !gone.contains(to));
+            one.spans.retain(|group, _| !groups.contains(group));
+            one.units.shrink_to_fit();
+            one.steps.shrink_to_fit();
+        }
+        self.types.shrink_to_fit();
+        self.parts = self.types.values().map(TypeTally::parts).sum();
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        let one = |one: &TypeTally| {
+            held::map::<Unit, [f32; COUNTS]>(one.units.len())
+                + held::map::<u32, [f32; SPANS]>(one.spans.len())
+                + held::map::<(Unit, Unit), f32>(one.steps.len())
+        };
+        held::map::<Unit, TypeTally>(self.types.len()) + self.types.values().map(one).sum::<usize>()
     }
 
     /// Sessions of all types.
