@@ -69,7 +69,7 @@ async fn a_whole_store_is_well_and_a_damaged_one_is_not(ground: Ground) {
     let store = ground.open().await;
     full(&store).await;
     let health = store.check().await.unwrap();
-    assert_eq!((health.version, &health.faults[..]), (3, &[][..]));
+    assert_eq!((health.version, &health.faults[..]), (4, &[][..]));
     assert_eq!(health.tables.iter().find(|(name, _)| name == "windows").unwrap().1, 50);
     store.write("spoil", Statement::plain("UPDATE transitions SET document = '{'")).await.unwrap();
     let health = store.check().await.unwrap();

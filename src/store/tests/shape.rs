@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::link::Sql;
-use crate::store::{commit, delivery, dispatch, incident, lease, prune, resume};
+use crate::store::{chain, commit, delivery, dispatch, incident, lease, prune, resume};
 
 on_both!(the_shape_of_another_version_is_refused, a_reader_does_not_change_the_shape_of_an_older_one);
 
@@ -22,7 +22,7 @@ async fn the_shape_of_another_version_is_refused(ground: Ground) {
     insta::allow_duplicates! {
         insta::assert_snapshot!(
             writer.to_string().replace(&path, "THE STORE"),
-            @"THE STORE was written by a newer sigyn (its shape is 77, this one knows 3); run that version or a newer one, or give this one its own `store.data_dir`"
+            @"THE STORE was written by a newer sigyn (its shape is 77, this one knows 4); run that version or a newer one, or give this one its own `store.data_dir`"
         );
     }
 }
@@ -40,7 +40,7 @@ async fn a_reader_does_not_change_the_shape_of_an_older_one(ground: Ground) {
     insta::allow_duplicates! {
         insta::assert_snapshot!(
             error.to_string().replace(store.place(), "THE STORE"),
-            @"THE STORE was written by an older sigyn (its shape is 0, this one needs 3); start `sigyn run` once to bring it up to date"
+            @"THE STORE was written by an older sigyn (its shape is 0, this one needs 4); start `sigyn run` once to bring it up to date"
         );
     }
 }
@@ -49,6 +49,8 @@ async fn a_reader_does_not_change_the_shape_of_an_older_one(ground: Ground) {
 fn questions() -> Vec<(&'static str, Sql)> {
     vec![
         ("watch", resume::WATCH.into()),
+        ("chain", chain::LINK.into()),
+        ("chain anew", chain::DROP.into()),
         ("snapshots", resume::SNAPSHOTS.into()),
         ("windows", resume::WINDOWS.into()),
         ("all windows", resume::ALL_WINDOWS),
