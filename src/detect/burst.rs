@@ -148,8 +148,9 @@ impl Bursts {
     /// Ends a window: all templates that came in it, against their past.
     pub fn close(&mut self) -> Vec<Burst> {
         let now: Vec<(Unit, u32)> = std::mem::take(&mut self.now).into_iter().collect();
-        self.recent.push_back(now.clone());
+        self.recent.push_back(now);
         self.windows += 1;
+        let now = self.recent.back().map(Vec::as_slice).unwrap_or_default();
         let found = if self.learnt < ENOUGH {
             Vec::new()
         } else {

@@ -126,11 +126,13 @@ impl Expectation {
                 // More of what there is none of: no need to look back.
                 continue;
             }
-            // Counts of one feature stand together and differ in their spans only.
+            // Counts of one feature stand together and differ in their spans only, the shorter before the longer.
             if last != Some((count.feature, count.presence)) {
-                last = Some((count.feature, count.presence));
-                let values = trail.clone().map(|row| count.value(row));
-                known = trailed.iter_mut().zip(values).map(|(to, value)| *to = value).count();
+                (last, known) = (Some((count.feature, count.presence)), 0);
+            }
+            if let Some(more) = trailed.get_mut(known..count.span - 1) {
+                let values = trail.clone().skip(known).map(|row| count.value(row));
+                known += more.iter_mut().zip(values).map(|(to, value)| *to = value).count();
             }
             if let Some(before) = trailed.get(..(count.span - 1).min(known)).filter(|b| b.len() + 1 == count.span) {
                 found.extend(count.finding(now, before, || settled.of_count(count), row.seconds()));

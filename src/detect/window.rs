@@ -22,8 +22,9 @@ pub const MAX_UNIQUE: usize = 10_000;
 pub const MAX_SAMPLES: usize = 5;
 /// Samples kept for the windows of lines that are open.
 const MAX_OPEN_SAMPLES: usize = 16;
-/// Bytes of text, and hashes, that a window leaves room for in the next.
+/// Hashes, and bytes of text, that a window leaves room for in the next: text of five ordinary lines, so that it need not grow anew.
 const MAX_KEPT: usize = 1024;
+const MAX_TEXT: usize = 4096;
 /// A window of lines takes at least this long in its rate, so that equal stamps do not make it infinite.
 const MIN_SPAN: Nanos = 1_000_000;
 
@@ -74,7 +75,7 @@ impl Kept {
     fn clear(&mut self) {
         self.lines.clear();
         self.text.clear();
-        self.text.shrink_to(MAX_KEPT);
+        self.text.shrink_to(MAX_TEXT);
     }
 }
 

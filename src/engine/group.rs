@@ -36,6 +36,8 @@ const SURE: f64 = 3.0;
 #[derive(Debug)]
 pub(super) struct GroupState {
     pub(super) group: Group,
+    /// The watch's query narrowed to it.
+    query: String,
     pub(super) last_line: Nanos,
     /// Its number among the watch's patterns.
     pub(super) number: GroupNumber,
@@ -90,6 +92,7 @@ impl GroupState {
         };
         Self {
             model: Model::new(&shared.detect, fingerprint),
+            query: narrow(&options.query, &labels),
             group: Group { fingerprint, labels },
             last_line: 0,
             number: GroupNumber::default(),
@@ -339,6 +342,7 @@ impl GroupState {
         let lines = self.lines.as_ref().map_or(KEPT_LINES, LineWindows::held);
         size_of::<Self>()
             + 3 * labels
+            + self.query.len()
             + self.model.held()
             + 2 * unique
             + lines
@@ -391,7 +395,7 @@ impl GroupState {
                 samples,
                 gates: self.gates(by_pattern.map_or(own, |found| found.gates.clone())),
                 coverage: window.coverage,
-                query: narrow(&with.options.query, &self.group.labels),
+                query: self.query.clone(),
             },
         };
         // Marking costs as much as judging: it is done for what may be told.
@@ -491,7 +495,7 @@ impl GroupState {
         let ((surprise, needed), mut evidence) = nearest.filter(|((surprise, _), _)| *surprise > 0.0)?;
         with.patterns.mark(&mut evidence.samples);
         evidence.coverage = window.coverage;
-        evidence.query = narrow(&with.options.query, &self.group.labels);
+        evidence.query.clone_from(&self.query);
         let (group, range) = (self.group.clone(), window.range);
         Some(NearMiss { group, range, lines: window.lines, surprise, needed, evidence, windows: 1 })
     }

@@ -308,6 +308,12 @@ impl Engine {
         self.watches.get(watch).map(watch::Watch::patterns)
     }
 
+    /// Bytes that a watch holds now, as it weighs itself against its share of the memory limit.
+    #[must_use]
+    pub fn held(&self, watch: &str) -> u64 {
+        self.watches.get(watch).map_or(0, watch::Watch::weigh)
+    }
+
     /// The models of a watch as they stand, to be stored at stop.
     #[must_use]
     pub fn snapshots(&self, watch: &str) -> Vec<Snapshot> {

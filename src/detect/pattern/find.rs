@@ -102,8 +102,9 @@ impl Patterns {
             }
         }
         self.miss(quiet, |this, (surprise, unit)| this.fresh(*unit, *surprise, end));
-        for group in self.state.numbers() {
-            self.state.novelty.close(group, with_new.contains(&group));
+        let State { groups, novelty, .. } = &mut self.state;
+        for (group, _) in (0..).zip(groups).filter(|(_, group)| group.is_some()) {
+            novelty.close(group, with_new.contains(&group));
         }
         for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
             if *lines > 0 {

@@ -348,9 +348,7 @@ impl Miner {
     #[must_use]
     pub fn quality(&self, streams: &[StreamSlot]) -> Quality {
         let streams = streams.iter().filter_map(|slot| self.streams.get(slot.0 as usize));
-        let ids = self.store.ids();
-        let rows = ids.iter().filter_map(|id| self.store.by_id(*id));
-        quality::quality(streams, rows, self.store.len() > self.limits.templates)
+        quality::quality(streams, self.store.living(), self.store.len() > self.limits.templates)
     }
 
     /// How much it holds.

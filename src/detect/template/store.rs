@@ -194,6 +194,11 @@ impl Store {
         self.rows.get_mut(slot as usize)?.as_mut()
     }
 
+    /// Living templates in no order that says anything.
+    pub(super) fn living(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().flatten()
+    }
+
     /// Living templates by rising id.
     pub(super) fn ids(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = self.rows.iter().flatten().map(|row| row.id).collect();

@@ -145,6 +145,11 @@ pub struct Trace {
     /// Parts of a tally; 0: [`MAX_ALL`]. Not stored: it follows from the settings.
     #[serde(skip)]
     most: usize,
+    /// Of windows that were learnt, for their memory.
+    #[serde(skip)]
+    spare: Tally,
+    #[serde(skip)]
+    spare_types: Vec<TypeTally>,
 }
 
 impl Trace {
@@ -169,8 +174,9 @@ impl Trace {
     #[must_use]
     pub fn held(&self) -> usize {
         let tallies: usize = self.recent.iter().chain([&self.model]).map(Tally::held).sum();
+        let ended = self.recent.back().map_or(0.0, Tally::sessions) as usize;
         let gaps: usize = self.gaps.iter().map(|gaps| held::list::<u64>(gaps.len())).sum();
-        self.open.held() + tallies + gaps + held::list::<Tally>(self.recent.len())
+        self.open.held(ended) + tallies + gaps + held::list::<Tally>(self.recent.len())
     }
 
     /// Forgets units, and groups.
@@ -204,9 +210,10 @@ impl Trace {
     /// Ends a window: the sessions that are over by now are judged together with those of the windows before. `bad` says
     /// of a unit whether its level is warn or worse: only such lines are told when they are where they never were.
     pub fn close(&mut self, end: Nanos, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
-        let mut now = Tally::default();
+        let mut now = std::mem::take(&mut self.spare);
         let most = self.most_parts();
-        self.open.close(end, |session| now.add(session, most));
+        let types = &mut self.spare_types;
+        self.open.close(end, |session| now.add(session, most, types));
         self.recent.push_back(now);
         self.gaps.push_back(self.open.take_gaps());
         self.windows += 1;
@@ -236,6 +243,8 @@ impl Trace {
             }
         }
         self.model.merge(&oldest, self.most_parts());
+        oldest.clear_into(&mut self.spare_types);
+        self.spare = oldest;
         self.model.age(MOST);
     }
 

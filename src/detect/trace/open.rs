@@ -19,7 +19,8 @@ const PARTS: usize = 32;
 /// that they hold 15 MB at most.
 const MAX_SPARE: usize = 8_000;
 const SPARE_PARTS: usize = 32;
-const LEAST_SPARE: usize = 512;
+/// Bytes of an ordinary one.
+const SPARE: usize = 512;
 /// Units, groups and steps of one session.
 const MAX_PARTS: usize = 256;
 /// A session ends after this long without a line, until the gaps inside of sessions are known.
@@ -185,11 +186,11 @@ impl OpenSessions {
         if self.most == 0 { MAX_OPEN } else { self.most }
     }
 
-    /// Bytes that they hold, with those that are kept for their memory.
-    pub(super) fn held(&self) -> usize {
-        // Three short lists each; a part of a kind is 8 to 32 bytes, and lists have some room. As many are kept for their memory.
-        let lists = self.parts * 24 + self.open.len() * 48;
-        held::map::<u64, Session>(self.open.len()) + self.open.len() * size_of::<Session>() + 2 * lists
+    /// Bytes that they hold, with those that are kept for their memory: about as many as `ended` in the last window.
+    pub(super) fn held(&self, ended: usize) -> usize {
+        // Three short lists each; a part of a kind is 8 to 32 bytes, and lists have some room.
+        let lists = self.parts * 16 + self.open.len() * 48;
+        held::map::<u64, Session>(self.open.len()) + lists + ended.min(MAX_SPARE) * SPARE
     }
 
     /// Forgets units, and with them the sessions that have them.
@@ -294,18 +295,17 @@ impl OpenSessions {
         // Where there are too many kinds of sessions, the first come is the first served: not in the order of the map, which
         // depends on how it grew.
         ended.sort_unstable_by_key(|(key, _)| *key);
-        let spare = MAX_SPARE.min(self.open.len() + LEAST_SPARE);
         for (_, session) in ended.drain(..) {
             if session.first >= whole_from {
                 closed(&session);
             }
             self.parts -= session.parts().min(self.parts);
-            if self.spare.len() < spare && session.is_small() {
+            if self.spare.len() < MAX_SPARE && session.is_small() {
                 self.spare.push(session);
             }
         }
         self.ended = ended;
-        self.ended.shrink_to(LEAST_SPARE);
+        self.ended.shrink_to(MAX_SPARE);
         let most = self.most();
         if self.open.len() > most {
             let mut by_age: Vec<(Nanos, u64)> = self.open.iter().map(|(key, one)| (one.last, *key)).collect();

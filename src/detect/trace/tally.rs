@@ -22,6 +22,8 @@ const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 /// Units, groups and steps of all types together: some 2 MB.
 pub(super) const MAX_ALL: usize = 20_000;
+/// A type's memory is used again when it had no more of them.
+const SPARE_PARTS: usize = 256;
 
 /// Sessions of one type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -52,13 +54,13 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a closed session; all types together get so many parts.
-    pub fn add(&mut self, session: &Session, most_parts: usize) {
+    pub fn add(&mut self, session: &Session, most_parts: usize, spare: &mut Vec<TypeTally>) {
         if self.types.len() >= MAX_TYPES && !self.types.contains_key(&session.root()) {
             return;
         }
         // Once full, sessions are still counted, by the parts that are known.
         let most = if self.parts < most_parts { MAX_PARTS } else { 0 };
-        let tally = self.types.entry(session.root()).or_default();
+        let tally = self.types.entry(session.root()).or_insert_with(|| spare.pop().unwrap_or_default());
         let before = tally.parts();
         tally.sessions += 1.0;
         for (unit, count) in session.counts() {
@@ -124,6 +126,20 @@ impl Tally {
         self.parts = self.types.values().map(TypeTally::parts).sum();
     }
 
+    /// Forgets everything but the memory of its types, which it hands on.
+    pub(super) fn clear_into(&mut self, spare: &mut Vec<TypeTally>) {
+        for (_, mut one) in self.types.drain() {
+            if spare.len() < MAX_TYPES && one.parts() <= SPARE_PARTS {
+                one.sessions = 0.0;
+                one.units.clear();
+                one.spans.clear();
+                one.steps.clear();
+                spare.push(one);
+            }
+        }
+        self.parts = 0;
+    }
+
     /// Forgets units and groups.
     pub(super) fn forget(&mut self, gone: &FxHashSet<Unit>, groups: &[u32]) {
         self.types.retain(|root, _| !gone.contains(root));
@@ -182,8 +198,19 @@ impl TypeTally {
         self.units.len() + self.spans.len() + self.steps.len()
     }
 
+    /// With room for all of them, the order in which they are taken does not show.
     fn merge(&mut self, other: &Self, most: usize) {
         self.sessions += other.sessions;
+        if self.parts() + other.parts() <= most {
+            let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            other.units.iter().for_each(|(unit, counts)| add(self.units.entry(*unit).or_default(), counts));
+            other
+                .spans
+                .iter()
+                .for_each(|(group, counts)| add(self.spans.entry(*group).or_insert([0.0; SPANS]), counts));
+            other.steps.iter().for_each(|(step, count)| *self.steps.entry(*step).or_default() += count);
+            return;
+        }
         for (unit, counts) in sorted(&other.units) {
             if self.units.len() < most || self.units.contains_key(unit) {
                 let to = self.units.entry(*unit).or_default();
