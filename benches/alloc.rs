@@ -66,9 +66,10 @@ fn main() -> ExitCode {
         let (groups, believed, held) = weigh(&batches);
         let ratio = believed / held;
         println!("| {name} | {groups} | {:.1} MB | {:.1} MB | {ratio:.2} |", believed / MB, held / MB);
-        good &= (0.7..=1.3).contains(&ratio);
+        // Of little, some buffers make much.
+        good &= (0.7..=1.3).contains(&ratio) || (believed - held).abs() < 2.0 * MB;
     }
-    println!("\nwhole engine alone, one thread, all of each set, best of {RUNS} runs");
+    println!("\nwhole engine alone, CPU time of its thread, all of each set, best of {RUNS} runs");
     println!("| set | lines/s | MB/s of line text |");
     println!("|---|---:|---:|");
     for (name, path) in sets() {
@@ -81,24 +82,29 @@ fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs of which the best counts: what another process takes away is not ours.
+/// Runs of which the best counts: caches are warm, and the clock is high.
 const RUNS: usize = 9;
 
 /// Lines and bytes of line text that the whole engine takes in a second.
-#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 fn speed(batches: &[Batch]) -> (f64, f64) {
     let lines: usize = batches.iter().map(Batch::len).sum();
     let bytes: usize = batches.iter().flat_map(Batch::entries).map(|entry| entry.line.len()).sum();
     let best = (0..RUNS).map(|_| {
         let (mut engine, batches) = (new_engine(), batches.to_vec());
-        let start = std::time::Instant::now();
+        let start = seconds();
         for batch in batches {
             std::hint::black_box(engine.step(Input::Batch(batch)));
         }
-        start.elapsed().as_secs_f64()
+        seconds() - start
     });
     let seconds = best.fold(f64::INFINITY, f64::min);
     (lines as f64 / seconds, bytes as f64 / seconds)
+}
+
+/// Seconds that this thread has been working: others may use the machine too.
+fn seconds() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or_default() / 1e9
 }
 
 /// Per line.
@@ -265,20 +271,23 @@ fn new_engine() -> Engine {
     .unstored()
 }
 
-/// The same entries in batches of a minute, each but its last nanosecond, and that for itself: only there windows end.
+/// The same entries in batches of a minute, each but its last nanosecond, and that up to the next minute with lines for itself: only
+/// there windows end.
 fn by_minute(batches: &[Batch]) -> Vec<(Batch, Batch)> {
     let mut minutes: Vec<(Batch, Batch)> = Vec::new();
     for (batch, entry) in batches.iter().flat_map(|batch| batch.entries().map(move |entry| (batch, entry))) {
         let start = floor(entry.ts, MINUTE);
         if minutes.last().is_none_or(|(lines, _)| lines.range.start < start) {
-            let from = minutes.last().map_or(start, |(_, end)| end.range.end);
+            if let Some((_, end)) = minutes.last_mut() {
+                end.range.end = start;
+            }
             let part = |from, to| {
                 let mut part = Batch::new(Arc::from(WATCH), TimeRange::new(from, to), Purpose::Judge);
                 part.coverage = Coverage { known: Known::Audited, ..Coverage::default() };
                 part
             };
             let end = start + MINUTE;
-            minutes.push((part(from, end - 1), part(end - 1, end)));
+            minutes.push((part(start, end - 1), part(end - 1, end)));
         }
         let (Some((lines, _)), Some(stream)) = (minutes.last_mut(), batch.streams.get(entry.stream)) else { continue };
         let stream = lines.stream_index(stream);

@@ -7,7 +7,7 @@
 
 use std::cell::LazyCell;
 
-use super::calibrate::{Tail, quantile};
+use super::calibrate::{Tail, quantile, quantile_of};
 use super::held::list;
 use super::history::Row;
 use super::tail::{Upper, lower_tail};
@@ -492,12 +492,17 @@ impl Real {
             values.sort_by(f64::total_cmp);
             values
         };
-        let values = sorted(&mut points.iter().map(|point| point.0));
-        let centre = quantile(&values, 0.5);
-        let usual = quantile(&sorted(&mut points.iter().map(|point| point.1)), 0.5);
+        let mut room = Vec::with_capacity(points.len());
+        let mut part = |values: &mut dyn Iterator<Item = f64>, q: f64| {
+            room.clear();
+            room.extend(values);
+            quantile_of(&mut room, q)
+        };
+        let centre = part(&mut points.iter().map(|point| point.0), 0.5);
+        let usual = part(&mut points.iter().map(|point| point.1), 0.5);
         // 0.68: the share of a normal law within one standard deviation.
-        let spread = quantile(&sorted(&mut points.iter().filter(|p| p.1 >= usual).map(|p| (p.0 - centre).abs())), 0.68);
-        let line_spread = quantile(&sorted(&mut points.iter().map(|p| (p.0 - centre).abs() * p.1.sqrt())), 0.68);
+        let spread = part(&mut points.iter().filter(|p| p.1 >= usual).map(|p| (p.0 - centre).abs()), 0.68);
+        let line_spread = part(&mut points.iter().map(|p| (p.0 - centre).abs() * p.1.sqrt()), 0.68);
         let blocks: Vec<&[(f64, f64)]> = points.rchunks(BLOCK).collect();
         let known = blocks.len() / 32;
         let ends = |pick: fn(f64, f64) -> f64, from: f64| {

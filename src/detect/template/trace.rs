@@ -137,6 +137,11 @@ impl Trace {
         if self.told { Some(&self.signature) } else { None }
     }
 
+    /// Whether there is something to hand out when it is over.
+    pub(super) fn is_due(&self) -> bool {
+        !self.told && self.mode != Mode::None
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.mode == Mode::None
     }

@@ -22,8 +22,9 @@ const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 /// Units, groups and steps of all types together: some 2 MB.
 pub(super) const MAX_ALL: usize = 20_000;
-/// A type's memory is used again when it had no more of them.
-const SPARE_PARTS: usize = 256;
+/// Types whose memory is used again, and parts that one had at most: the memory of big ones is given back.
+const SPARE: usize = 64;
+const SPARE_PARTS: usize = 64;
 
 /// Sessions of one type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl Tally {
     /// Forgets everything but the memory of its types, which it hands on.
     pub(super) fn clear_into(&mut self, spare: &mut Vec<TypeTally>) {
         for (_, mut one) in self.types.drain() {
-            if spare.len() < MAX_TYPES && one.parts() <= SPARE_PARTS {
+            if spare.len() < SPARE && one.parts() <= SPARE_PARTS {
                 one.sessions = 0.0;
                 one.units.clear();
                 one.spans.clear();
