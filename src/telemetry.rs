@@ -84,6 +84,15 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "Groups whose templates say nothing: levels, rates and lengths are judged there; labels: watch.",
     ),
+    gauge(
+        "sigyn_held_bytes",
+        Unit::Bytes,
+        "What models, templates and sessions take, of detect.memory_limit over the number of watches; labels: watch.",
+    ),
+    counter(
+        "sigyn_dropped_total",
+        "What was forgotten for want of memory; labels: watch, what (groups, templates, lines: kinds of lines of single groups).",
+    ),
     counter("sigyn_notices_total", "What people were told; labels: kind."),
     counter("sigyn_held_back_total", "Messages that were held back; labels: route, reason."),
     counter("sigyn_commit_failures_total", "Steps that could not be stored at the first try."),

@@ -270,4 +270,11 @@ fn count(step: &Step) {
     metrics::gauge!("sigyn_groups", &labels).set(f64::from(step.learning.groups));
     metrics::gauge!("sigyn_groups_without_templates", &labels).set(f64::from(step.learning.coarse));
     metrics::gauge!("sigyn_groups_ready", &labels).set(f64::from(step.learning.ready));
+    metrics::gauge!("sigyn_held_bytes", &labels).set(step.held as f64);
+    if let Some(dropped) = step.dropped {
+        for (what, count) in [("groups", dropped.groups), ("templates", dropped.templates), ("lines", dropped.lines)] {
+            let labels = [("watch", watch.to_string()), ("what", what.to_owned())];
+            metrics::counter!("sigyn_dropped_total", &labels).increment(count.into());
+        }
+    }
 }

@@ -24,7 +24,7 @@ const UNREACHABLE_AFTER: Nanos = 2 * MINUTE;
 /// A watch that is further behind its `eval_delay` than this is an incident of sigyn itself.
 const LAG_AFTER: Nanos = 10 * MINUTE;
 
-/// How a gap stays reported after the last one.
+/// How long a gap, or that something was dropped, stays reported after the last one.
 const GAP_KEPT: Nanos = 10 * MINUTE;
 
 /// How long a reader goes on.
@@ -110,6 +110,8 @@ struct Ill {
     unreachable: bool,
     lag: bool,
     gap: Option<Nanos>,
+    /// When something was last dropped for want of memory.
+    memory: Option<Nanos>,
 }
 
 /// How a reader ended.
@@ -197,6 +199,7 @@ impl<S: Source> Reader<S> {
             unreachable: firing("loki_unreachable").await,
             lag: firing("lag").await,
             gap: firing("gap").await.then(|| self.core.clock.now()),
+            memory: firing("memory").await.then(|| self.core.clock.now()),
         }
     }
 
@@ -301,6 +304,17 @@ impl<S: Source> Reader<S> {
             self.ill.lag = lag > limit;
             let detail = format!("watch {} is {} s behind", self.watch, lag / 1_000_000_000);
             self.core.report("lag", &self.watch, self.ill.lag, detail).await;
+        }
+        if let Some(dropped) = step.dropped {
+            let detail = format!("watch {}: {dropped}", self.watch);
+            tracing::warn!(watch = %self.watch, "{detail}");
+            self.ill.memory = Some(now);
+            self.core.report("memory", &self.watch, true, detail).await;
+        } else if self.ill.memory.is_some_and(|at| now - at > GAP_KEPT) {
+            self.ill.memory = None;
+            self.core
+                .report("memory", &self.watch, false, "nothing more was forgotten for want of memory".to_owned())
+                .await;
         }
         if self.ill.gap.is_some_and(|at| now - at > GAP_KEPT) {
             self.ill.gap = None;

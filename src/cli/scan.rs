@@ -17,7 +17,7 @@ use crate::collect::{Batch, Known, Purpose, Source, SourceError};
 use crate::config::Settings;
 use crate::detect::Anomaly;
 use crate::detect::config::WindowSpec;
-use crate::engine::{Engine, Input, Learning, Options, Step, WatchOptions};
+use crate::engine::{Dropped, Engine, Input, Learning, Options, Step, WatchOptions};
 use crate::labels::Labels;
 use crate::telemetry::start_log;
 use crate::time::{Nanos, TimeRange, ceil};
@@ -107,6 +107,8 @@ struct Scan {
     window: WindowSpec,
     warm_up: u32,
     learning: Learning,
+    /// What was dropped first for want of memory.
+    dropped: Option<Dropped>,
     /// End of the last batch.
     until: Option<Nanos>,
 }
@@ -133,7 +135,7 @@ impl Scan {
         })
         .unstored();
         let warm_up = settings.detect.warm_up;
-        Self { file, engine, window, warm_up, learning: Learning::default(), until: None }
+        Self { file, engine, window, warm_up, learning: Learning::default(), dropped: None, until: None }
     }
 
     async fn run<W: io::Write>(mut self, printer: &mut Printer<W>, meter: &Meter) -> anyhow::Result<()> {
@@ -157,6 +159,7 @@ impl Scan {
         self.until = Some(batch.range.end);
         let mut step = self.engine.step(Input::Batch(batch));
         self.learning = step.learning;
+        self.dropped = self.dropped.or(step.dropped);
         printer.step(&step)?;
         // A file is confirmed by construction, so that wishes are rare; each is granted.
         while let Some(range) = step.audits.first().copied() {
@@ -198,6 +201,9 @@ impl Scan {
                 "templates say nothing about {coarse} of {groups} groups (nearly each line has its own): levels, rates and \
                  lengths are judged there"
             ))?;
+        }
+        if let Some(dropped) = self.dropped {
+            printer.note(format!("at first, and perhaps again: {dropped}"))?;
         }
         if groups > ready {
             printer.note(format!(

@@ -14,7 +14,7 @@ use url::Url;
 use super::Settings;
 use super::mistake::{Path, shown};
 use crate::collect::config::{CollectConfig, LokiConfig, WatchConfig};
-use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::config::{DetectConfig, Size, WindowSpec};
 use crate::detect::personal::{MAX_PATTERNS, MaskConfig, compile};
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
@@ -28,6 +28,8 @@ use crate::time::Span;
 const MAX_ORG_ID: usize = 150;
 /// Longest label name that GitHub takes.
 const MAX_GITHUB_LABEL: usize = 50;
+/// What a watch needs for a few groups and their templates.
+const LEAST_MEMORY: Size = Size::megabytes(8);
 /// Longest name of a watch; it is a metric label and part of titles.
 const MAX_NAME: usize = 100;
 
@@ -49,6 +51,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
         look.watch(watch, &Path::of("watches").index(index), &settings.collect, &mut names);
     }
     look.detect(&settings.detect);
+    look.memory(settings.detect.memory_limit, settings.watches.len().max(1));
     look.mask(&settings.mask);
     look.incident(&settings.incident);
     look.notify(&settings.notify);
@@ -252,6 +255,15 @@ impl Look {
                 let text = format!("must be 1 to {MAX_GITHUB_LABEL} characters without commas");
                 self.say(at("labels").index(index), text);
             }
+        }
+    }
+
+    fn memory(&mut self, limit: Size, watches: usize) {
+        let least = Size(LEAST_MEMORY.0.saturating_mul(watches as u64));
+        if limit < least {
+            let each = if watches == 1 { String::new() } else { format!(" for {watches} watches") };
+            let text = format!("{limit} is too little{each}; write at least {least}, {LEAST_MEMORY} for each watch");
+            self.say_with(Path::of("detect.memory_limit"), &[Path::of("watches")], text);
         }
     }
 

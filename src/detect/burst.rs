@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use super::past::Past;
 use super::tail::upper_tail;
 use super::trace::tally::Unit;
@@ -146,8 +148,9 @@ impl Bursts {
     /// Ends a window: all templates that came in it, against their past.
     pub fn close(&mut self) -> Vec<Burst> {
         let now: Vec<(Unit, u32)> = std::mem::take(&mut self.now).into_iter().collect();
-        self.recent.push_back(now.clone());
+        self.recent.push_back(now);
         self.windows += 1;
+        let now = self.recent.back().map(Vec::as_slice).unwrap_or_default();
         let found = if self.learnt < ENOUGH {
             Vec::new()
         } else {
@@ -181,6 +184,22 @@ impl Bursts {
         for (burst, _) in found.iter().filter(|(_, told)| *told) {
             self.told.insert(burst.unit, self.windows);
         }
+    }
+
+    /// Forgets units.
+    pub fn forget(&mut self, gone: &FxHashSet<Unit>) {
+        self.known.retain(|(unit, _)| !gone.contains(unit));
+        self.known.shrink_to_fit();
+        self.now.retain(|unit, _| !gone.contains(unit));
+        self.recent.iter_mut().for_each(|window| window.retain(|(unit, _)| !gone.contains(unit)));
+        self.told.retain(|unit, _| !gone.contains(unit));
+    }
+
+    /// Bytes that they hold.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let recent: usize = self.recent.iter().map(|window| window.len() * size_of::<(Unit, u32)>()).sum();
+        held::list::<(Unit, Known)>(self.known.len()) + recent + held::tree::<Unit, u64>(self.told.len())
     }
 
     /// Forgets the open window: it was not seen whole.

@@ -24,13 +24,11 @@ impl Tail {
     /// it counts as eight of them, and a tail is never taken to be thinner.
     #[must_use]
     pub fn fit(mut scores: Vec<f64>, unit: f64, most: f64) -> Self {
-        scores.sort_by(f64::total_cmp);
-        let from = quantile(&scores, 0.9);
+        let from = quantile_of(&mut scores, 0.9);
         let mut excess: Vec<f64> = scores.iter().map(|score| score - from).filter(|excess| *excess > 0.0).collect();
         excess.extend([unit * std::f64::consts::LN_2; 8]);
-        excess.sort_by(f64::total_cmp);
         // The median, not the mean: one foul day among the scores must not blind the group.
-        Self { from, scale: (quantile(&excess, 0.5) / std::f64::consts::LN_2).max(unit), most }
+        Self { from, scale: (quantile_of(&mut excess, 0.5) / std::f64::consts::LN_2).max(unit), most }
     }
 
     /// A tail that was fitted before, from its [`Tail::parts`].
@@ -89,6 +87,17 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     low + (high - low) * at.fract()
 }
 
+/// The same of values in any order, which it changes: only the two that are asked for are put in their places.
+#[must_use]
+pub fn quantile_of(values: &mut [f64], q: f64) -> f64 {
+    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let at = q.clamp(0.0, 1.0) * last as f64;
+    let (_, low, rest) = values.select_nth_unstable_by(at.floor() as usize, f64::total_cmp);
+    let next = rest.iter().copied().min_by(f64::total_cmp);
+    let high = if at.fract() > 0.0 { next.unwrap_or(*low) } else { *low };
+    *low + (high - *low) * at.fract()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +125,16 @@ mod tests {
             DetectConfig { window: crate::detect::config::WindowSpec::Time(Span::seconds(1)), ..minute.clone() };
         assert!((needed(&second, 0.0) - needed(&minute, 0.0) - 60f64.ln()).abs() < 1e-9);
         assert!((to_score(5.0 * std::f64::consts::LN_10) - 0.9).abs() < 1e-9);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_quantile_is_the_same_in_any_order(
+            mut values in proptest::collection::vec(-1e3f64..1e3, 0..40), q in 0.0..=1.0f64,
+        ) {
+            let mut mixed = values.clone();
+            values.sort_by(f64::total_cmp);
+            proptest::prop_assert_eq!(quantile(&values, q).to_bits(), quantile_of(&mut mixed, q).to_bits());
+        }
     }
 }

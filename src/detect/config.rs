@@ -70,6 +70,57 @@ impl TryFrom<String> for WindowSpec {
     }
 }
 
+/// An amount of memory, written as `256MB`; units are those of 1,024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Size(pub u64);
+
+impl Size {
+    /// So many megabytes.
+    #[must_use]
+    pub const fn megabytes(count: u64) -> Self {
+        Self(count << 20)
+    }
+}
+
+const SIZES: [(&str, u64); 3] = [("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)];
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no amount of memory; write it like 256MB or 1GB");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (count, unit) = text.split_at(digits);
+        let unit = unit.trim().trim_end_matches(['B', 'b']).trim_end_matches('i');
+        let (_, size) = SIZES.iter().find(|(name, _)| name.get(..1) == Some(unit)).ok_or_else(wrong)?;
+        let count: u64 = count.parse().map_err(|_| wrong())?;
+        count.checked_mul(*size).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = SIZES.iter().find(|(_, size)| self.0.is_multiple_of(*size) && self.0 > 0);
+        let (unit, size) = whole.copied().unwrap_or(("kB", 1 << 10));
+        write!(f, "{}{unit}", self.0.div_ceil(size))
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        size.to_string()
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// Which detector scores the windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +174,9 @@ pub struct DetectConfig {
     pub forget_after: Span,
     /// At most this many groups a watch; lines of further ones are counted together as the group `other`.
     pub max_groups: u32,
+    /// What all watches together may hold of models, templates and sessions, in equal shares; what was seen longest ago is
+    /// dropped first. The engine hands each watch its share.
+    pub memory_limit: Size,
 }
 
 impl Default for DetectConfig {
@@ -139,6 +193,7 @@ impl Default for DetectConfig {
             seed: 1,
             forget_after: Span::hours(24),
             max_groups: 500,
+            memory_limit: Size::megabytes(256),
         }
     }
 }
@@ -146,6 +201,18 @@ impl Default for DetectConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_read_and_write_alike() {
+        for (text, bytes) in [("256MB", 256 << 20), ("1GB", 1 << 30), ("1500kB", 1_536_000), ("0kB", 0)] {
+            let size: Size = text.parse().unwrap();
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, text));
+        }
+        assert_eq!("64 MiB".parse::<Size>(), Ok(Size::megabytes(64)));
+        for text in ["", "256", "MB", "-1MB", "1.5GB", "256TB", "99999999999999999999MB", "99999999999GB", "1 M M"] {
+            assert!(text.parse::<Size>().unwrap_err().contains("is no amount of memory"), "{text}");
+        }
+    }
 
     #[test]
     fn windows_read_and_write_alike() {

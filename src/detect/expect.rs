@@ -7,7 +7,8 @@
 
 use std::cell::LazyCell;
 
-use super::calibrate::{Tail, quantile};
+use super::calibrate::{Tail, quantile, quantile_of};
+use super::held::list;
 use super::history::Row;
 use super::tail::{Upper, lower_tail};
 use super::{Feature, config::WindowSpec};
@@ -99,6 +100,12 @@ impl Expectation {
         Self { counts, reals, quiet, block }
     }
 
+    /// Bytes that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        list::<Count>(self.counts.len()) + list::<Real>(self.reals.len())
+    }
+
     /// All that is not as expected. `trail` and `recent` hold the rows before this one, the newest first; the trail holds
     /// all of them, the recent ones are those that were learnt.
     #[must_use]
@@ -119,11 +126,13 @@ impl Expectation {
                 // More of what there is none of: no need to look back.
                 continue;
             }
-            // Counts of one feature stand together and differ in their spans only.
+            // Counts of one feature stand together and differ in their spans only, the shorter before the longer.
             if last != Some((count.feature, count.presence)) {
-                last = Some((count.feature, count.presence));
-                let values = trail.clone().map(|row| count.value(row));
-                known = trailed.iter_mut().zip(values).map(|(to, value)| *to = value).count();
+                (last, known) = (Some((count.feature, count.presence)), 0);
+            }
+            if let Some(more) = trailed.get_mut(known..count.span - 1) {
+                let values = trail.clone().skip(known).map(|row| count.value(row));
+                known += more.iter_mut().zip(values).map(|(to, value)| *to = value).count();
             }
             if let Some(before) = trailed.get(..(count.span - 1).min(known)).filter(|b| b.len() + 1 == count.span) {
                 found.extend(count.finding(now, before, || settled.of_count(count), row.seconds()));
@@ -483,12 +492,17 @@ impl Real {
             values.sort_by(f64::total_cmp);
             values
         };
-        let values = sorted(&mut points.iter().map(|point| point.0));
-        let centre = quantile(&values, 0.5);
-        let usual = quantile(&sorted(&mut points.iter().map(|point| point.1)), 0.5);
+        let mut room = Vec::with_capacity(points.len());
+        let mut part = |values: &mut dyn Iterator<Item = f64>, q: f64| {
+            room.clear();
+            room.extend(values);
+            quantile_of(&mut room, q)
+        };
+        let centre = part(&mut points.iter().map(|point| point.0), 0.5);
+        let usual = part(&mut points.iter().map(|point| point.1), 0.5);
         // 0.68: the share of a normal law within one standard deviation.
-        let spread = quantile(&sorted(&mut points.iter().filter(|p| p.1 >= usual).map(|p| (p.0 - centre).abs())), 0.68);
-        let line_spread = quantile(&sorted(&mut points.iter().map(|p| (p.0 - centre).abs() * p.1.sqrt())), 0.68);
+        let spread = part(&mut points.iter().filter(|p| p.1 >= usual).map(|p| (p.0 - centre).abs()), 0.68);
+        let line_spread = part(&mut points.iter().map(|p| (p.0 - centre).abs() * p.1.sqrt()), 0.68);
         let blocks: Vec<&[(f64, f64)]> = points.rchunks(BLOCK).collect();
         let known = blocks.len() / 32;
         let ends = |pick: fn(f64, f64) -> f64, from: f64| {

@@ -107,6 +107,12 @@ impl History {
         }
     }
 
+    /// Bytes that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        super::held::list::<Row>(self.rows.len())
+    }
+
     /// Windows learnt, ever.
     #[must_use]
     pub fn learnt(&self) -> u64 {

@@ -11,6 +11,7 @@ pub mod detector;
 pub mod expect;
 pub mod explain;
 pub mod gate;
+pub mod held;
 pub mod history;
 pub mod level;
 pub mod mask;

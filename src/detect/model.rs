@@ -13,7 +13,7 @@ use super::config::{DetectConfig, Preset};
 use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
-use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide};
+use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide, held};
 use crate::labels::Fingerprint;
 
 /// Version of the text of a snapshot.
@@ -268,6 +268,21 @@ impl Model {
         let scores: Vec<f64> = self.scores.range(oldest..known).map(|score| f64::from(*score) * SCORE_STEP).collect();
         let most = if scores.len() < 20 { 0.0 } else { (4.0 * scores.len() as f64).ln() };
         self.tail = Tail::fit(scores, 0.02, most);
+    }
+
+    /// Bytes that it holds. Follows from its history alone, so that a model that was read back weighs the same.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let expectation = self.expectation.as_ref().map_or(0, Expectation::held);
+        let trail = SPANS.iter().max().map_or(0, |longest| longest * size_of::<Row>());
+        self.isolation.held() + held::list::<u16>(self.scores.len()) + trail + expectation
+    }
+
+    /// Distinct messages of the last window.
+    #[must_use]
+    pub fn last_unique(&self) -> usize {
+        let last = self.trail.front().and_then(|row| row.get(Feature::UniqueMessages));
+        last.unwrap_or_default() as usize
     }
 
     /// Windows learnt, and how many are needed before the group is judged.

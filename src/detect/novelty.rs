@@ -8,6 +8,7 @@
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use super::{Check, Gate, Level};
 
 /// Windows of a group before what is new there says anything.
@@ -78,6 +79,19 @@ impl Novelty {
     pub fn history(&self, group: u32) -> Gate {
         let windows = self.groups.get(group as usize).map_or(0.0, |rate| rate.windows);
         Gate::least(Check::Windows, windows.into(), ENOUGH.into())
+    }
+
+    /// Forgets a group, whose number another may get.
+    pub fn forget(&mut self, group: u32) {
+        if let Some(rate) = self.groups.get_mut(group as usize) {
+            *rate = Rate::default();
+        }
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        held::map::<u64, ()>(self.words.len()) + held::list::<Rate>(self.groups.len())
     }
 
     /// Ends a window of a group: whether it brought something new of level warn or worse.

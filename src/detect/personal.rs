@@ -35,6 +35,10 @@ impl Default for MaskConfig {
     }
 }
 
+/// Digits of a card number.
+const LEAST_DIGITS: usize = 13;
+const MOST_DIGITS: usize = 19;
+
 /// What is looked for.
 #[derive(Debug)]
 struct Personal {
@@ -94,9 +98,16 @@ pub(super) fn mask_personal(line: Cow<'_, str>) -> Cow<'_, str> {
 /// Whether this is the number of a payment card, as far as one can see.
 #[must_use]
 pub fn is_card(number: &str) -> bool {
-    let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
+    let mut room = [0; MOST_DIGITS];
+    let mut count = 0;
+    for digit in number.bytes().filter(u8::is_ascii_digit) {
+        let Some(place) = room.get_mut(count) else { return false };
+        *place = digit;
+        count += 1;
+    }
+    let digits = room.get(..count).unwrap_or_default();
     // Numbers begin with 2 to 6 whoever the issuer is; times since 1970 begin with 1.
-    (13..=19).contains(&digits.len()) && matches!(digits.first(), Some(b'2'..=b'6')) && luhn(&digits)
+    count >= LEAST_DIGITS && matches!(digits.first(), Some(b'2'..=b'6')) && luhn(digits)
 }
 
 fn mask_by<'a>(personal: &Personal, line: Cow<'a, str>) -> Cow<'a, str> {
@@ -145,8 +156,12 @@ fn cards(line: &str) -> Vec<Range<usize>> {
             at += 1;
             continue;
         }
+        let (end, digits) = extent(bytes, at);
+        if digits < LEAST_DIGITS {
+            at = end;
+            continue;
+        }
         let groups = run(bytes, at);
-        let end = groups.last().map_or(at + 1, |group| group.end);
         let mut first = 0;
         while first < groups.len() {
             match card_from(line, &groups, first) {
@@ -161,6 +176,21 @@ fn cards(line: &str) -> Vec<Range<usize>> {
         at = end;
     }
     found
+}
+
+/// Where the groups of digits from here on end, and how many digits there are.
+fn extent(bytes: &[u8], from: usize) -> (usize, usize) {
+    let (mut at, mut end, mut digits) = (from, from, 0);
+    while let Some(byte) = bytes.get(at) {
+        if byte.is_ascii_digit() {
+            digits += 1;
+            end = at + 1;
+        } else if at != end || !matches!(byte, b' ' | b'-') {
+            break;
+        }
+        at += 1;
+    }
+    (end, digits)
 }
 
 /// The groups of digits from here on, with one blank or dash between them.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Level;
+use super::held;
 use super::template::TemplateId;
 
 /// Windows of a group before its windows are judged.
@@ -110,6 +111,18 @@ impl Rarity {
             let least = counts.get(counts.len() / 2).copied().unwrap_or_default();
             known.templates.retain(|_, count| *count > least);
         }
+    }
+
+    /// Forgets a group, whose number another may get.
+    pub fn forget(&mut self, group: u32) {
+        self.groups.remove(&group);
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let one = |known: &Known| held::tree::<TemplateId, f32>(known.templates.len());
+        held::tree::<u32, Known>(self.groups.len()) + self.groups.values().map(one).sum::<usize>()
     }
 
     /// A template has become a part of another.

@@ -60,6 +60,24 @@ impl Seen {
         }
     }
 
+    /// Forgets a unit, whose number another may get.
+    pub(super) fn forget(&mut self, unit: Unit) {
+        if let Some(times) = self.times.get_mut(unit as usize) {
+            *times = Times { first: NEVER, ..Times::from((0, 0)) };
+        }
+    }
+
+    /// When a unit was seen last, in milliseconds; the least when nobody knows.
+    pub(super) fn last(&self, unit: Unit) -> i64 {
+        let known = self.times.get(unit as usize).filter(|times| times.first != NEVER && times.first != UNKNOWN);
+        known.map_or(i64::MIN, |times| times.last)
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        super::held::list::<Times>(self.times.len())
+    }
+
     /// A unit became a part of another.
     pub(super) fn merge(&mut self, from: Unit, into: Unit) {
         let Some(from) = self.times.get(from as usize).copied() else { return };

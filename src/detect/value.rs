@@ -8,8 +8,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use super::past::Past;
 use super::template::{Name, Number};
 use super::trace::tally::Unit;
@@ -173,6 +175,23 @@ impl Values {
     #[must_use]
     pub fn surprise(&self, odd: &Odd) -> f64 {
         self.past.surprise(odd.surprise)
+    }
+
+    /// Forgets units.
+    pub fn forget(&mut self, gone: &FxHashSet<Unit>) {
+        for (slots, _) in self.slots.iter_mut().zip(0..).filter(|(_, unit)| gone.contains(unit)) {
+            *slots = Vec::new();
+        }
+        self.now.retain(|(unit, _), _| !gone.contains(unit));
+        self.recent.iter_mut().for_each(|window| window.retain(|((unit, _), _)| !gone.contains(unit)));
+    }
+
+    /// Bytes that they hold.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let slots: usize = self.slots.iter().map(|slots| held::list::<Slot>(slots.len())).sum();
+        let recent: usize = self.recent.iter().map(|window| window.len() * size_of::<((Unit, u8), Far)>()).sum();
+        held::list::<Vec<Slot>>(self.slots.len()) + slots + recent
     }
 
     /// Forgets the open window: it was not seen whole.

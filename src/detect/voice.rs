@@ -270,12 +270,12 @@ mod tests {
 
     #[test]
     fn sets_are_read_and_written() {
-        check("all", "all", 19);
+        check("all", "all", 20);
         check("features", "features", 5);
         check("trace", "trace", 7);
         check("session", "session", 3);
         check("burst, new", "new,burst", 2);
-        check("features,trace,new,burst,value,rare,session", "all", 19);
+        check("features,trace,new,burst,value,ratio,rare,session", "all", 20);
         check("order,slow,order", "slow,order", 2);
         for text in ["", "bursts", "new,,x"] {
             assert!(text.parse::<Detectors>().unwrap_err().contains("detector; write"), "{text}");

@@ -10,6 +10,7 @@ use std::ops::Range;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::held::{list, map};
 use super::mask::{sample, searched};
 use super::{Features, Level, Sample, Window};
 use crate::collect::{Coverage, Entry, Known};
@@ -21,8 +22,9 @@ pub const MAX_UNIQUE: usize = 10_000;
 pub const MAX_SAMPLES: usize = 5;
 /// Samples kept for the windows of lines that are open.
 const MAX_OPEN_SAMPLES: usize = 16;
-/// Bytes of text, and hashes, that a window leaves room for in the next.
+/// Hashes, and bytes of text, that a window leaves room for in the next: text of five ordinary lines, so that it need not grow anew.
 const MAX_KEPT: usize = 1024;
+const MAX_TEXT: usize = 4096;
 /// A window of lines takes at least this long in its rate, so that equal stamps do not make it infinite.
 const MIN_SPAN: Nanos = 1_000_000;
 
@@ -73,7 +75,7 @@ impl Kept {
     fn clear(&mut self) {
         self.lines.clear();
         self.text.clear();
-        self.text.shrink_to(MAX_KEPT);
+        self.text.shrink_to(MAX_TEXT);
     }
 }
 
@@ -263,6 +265,13 @@ impl LineWindows {
             let weakest = self.samples.iter().enumerate().min_by_key(|(_, (_, kept))| kept.level).map(|(at, _)| at);
             weakest.map(|at| self.samples.remove(at));
         }
+    }
+
+    /// Bytes that they hold when they are full.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let size = self.size as usize;
+        list::<Item>(size) + map::<u64, u32>(size) + MAX_OPEN_SAMPLES * (size_of::<(u64, Sample)>() + 256)
     }
 
     /// The messages of the last `size` lines with their levels, each line.

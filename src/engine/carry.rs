@@ -18,6 +18,9 @@ const VERSION: u32 = 1;
 pub(super) struct Carry {
     version: u32,
     pub(super) groups: Vec<GroupCarry>,
+    /// What the watch held when it was last weighed.
+    #[serde(default)]
+    pub(super) held: u64,
 }
 
 /// The carry of one group.
@@ -28,6 +31,12 @@ pub(super) struct GroupCarry {
     pub(super) rates: Vec<f64>,
     pub(super) lines: Option<LineWindows>,
     pub(super) lifecycle: Lifecycle,
+    /// When it became known; what is stored of before is of another life.
+    #[serde(default)]
+    pub(super) born: Nanos,
+    /// Its model began anew here: older snapshots and windows are no part of it.
+    #[serde(default)]
+    pub(super) model_from: Nanos,
 }
 
 /// The step that closes all that is open of a watch that nobody reads any more. `done_until` and `carry` are what its last
@@ -46,8 +55,8 @@ pub fn withdraw(watch: &Arc<str>, done_until: Nanos, carry: &str, at: Nanos, rea
 }
 
 impl Carry {
-    pub(super) fn new(groups: Vec<GroupCarry>) -> Self {
-        Self { version: VERSION, groups }
+    pub(super) fn new(groups: Vec<GroupCarry>, held: u64) -> Self {
+        Self { version: VERSION, groups, held }
     }
 
     pub(super) fn write(&self) -> Option<String> {

@@ -17,7 +17,7 @@ use crate::detect::pattern::{Found, GroupNumber, Patterns};
 use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
 use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
 use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
-use crate::detect::{decide, explain};
+use crate::detect::{decide, explain, held};
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
@@ -26,6 +26,9 @@ use crate::time::{MINUTE, Nanos, TimeRange};
 /// hour behind the newest of their stream (`max_chunk_age` / 2).
 pub(super) const REMEMBER: Nanos = 70 * MINUTE;
 
+/// Bytes of the lines that two windows keep for the case that one of them is told.
+const KEPT_LINES: usize = 2 * 2_048;
+
 /// So many nats beyond the threshold a finding is told also of a group that is not known for long.
 const SURE: f64 = 3.0;
 
@@ -33,11 +36,18 @@ const SURE: f64 = 3.0;
 #[derive(Debug)]
 pub(super) struct GroupState {
     pub(super) group: Group,
+    /// The watch's query narrowed to it.
+    query: String,
     pub(super) last_line: Nanos,
     /// Its number among the watch's patterns.
     pub(super) number: GroupNumber,
     model: Model,
     model_until: Nanos,
+    /// When it became known, and when its model began anew.
+    pub(super) born: Nanos,
+    /// When its model was stored last, or when it became known.
+    pub(super) stored_at: Nanos,
+    model_from: Nanos,
     open: OpenWindow,
     /// The window of time that was closed last, until it is judged.
     last: OpenWindow,
@@ -82,10 +92,14 @@ impl GroupState {
         };
         Self {
             model: Model::new(&shared.detect, fingerprint),
+            query: narrow(&options.query, &labels),
             group: Group { fingerprint, labels },
             last_line: 0,
             number: GroupNumber::default(),
             model_until: 0,
+            born: Nanos::MIN,
+            stored_at: 0,
+            model_from: Nanos::MIN,
             open: OpenWindow::new(),
             last: OpenWindow::new(),
             lines,
@@ -232,6 +246,8 @@ impl GroupState {
             rates: self.rates.iter().copied().collect(),
             lines: self.lines.clone(),
             lifecycle: self.lifecycle.clone(),
+            born: self.born,
+            model_from: self.model_from,
         }
     }
 
@@ -239,21 +255,29 @@ impl GroupState {
         self.last_line = carry.last_line;
         self.rates = carry.rates.into();
         self.lifecycle = carry.lifecycle;
+        (self.born, self.model_from) = (carry.born, carry.model_from);
         if self.lines.is_some() && carry.lines.is_some() {
             self.lines = carry.lines;
         }
     }
 
+    /// Puts its model back, unless that is of an earlier life: whoever was forgotten and came back begins anew.
     pub(super) fn restore_model(&mut self, snapshot: &Snapshot, shared: &Shared) {
+        if snapshot.until <= self.born.max(self.model_from) {
+            return;
+        }
         if let Some(model) = Model::restore(&shared.detect, self.group.fingerprint, &snapshot.model) {
             self.model = model;
-            self.model_until = snapshot.until;
+            (self.model_until, self.stored_at) = (snapshot.until, snapshot.until);
         }
     }
 
     /// Takes a stored window back: into the model when it is younger than the snapshot, and into memory.
     pub(super) fn refold(&mut self, row: &JudgedWindow) {
-        if row.window.range.end > self.model_until {
+        if row.window.range.end <= self.born {
+            return;
+        }
+        if row.window.range.end > self.model_until.max(self.model_from) {
             self.model.fold(&row.window, &row.judgement, row.learnt);
             self.model_until = row.window.range.end;
         }
@@ -310,7 +334,30 @@ impl GroupState {
         if outcome.expired {
             // What has been so for so long is normal from now on: learn it from the start.
             self.model = Model::new(&shared.detect, self.group.fingerprint);
+            self.model_from = self.model_until;
         }
+    }
+
+    /// Bytes that it holds, with room for a window like the last.
+    pub(super) fn held(&self) -> usize {
+        let labels: usize = self.group.labels.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let unique = held::map::<u64, ()>(self.model.last_unique().max(8));
+        let incident = self.lifecycle.incident().map_or(0, |_| 16 << 10);
+        let lines = self.lines.as_ref().map_or(KEPT_LINES, LineWindows::held);
+        size_of::<Self>()
+            + 3 * labels
+            + self.query.len()
+            + self.model.held()
+            + 2 * unique
+            + lines
+            + incident
+            + RATES * size_of::<f64>()
+            + held::list::<Closed>(self.closed.len())
+    }
+
+    /// Windows that it has learnt.
+    pub(super) fn learnt(&self) -> u32 {
+        self.model.progress().0
     }
 
     fn title(&self, anomaly: &Anomaly) -> String {
@@ -352,7 +399,7 @@ impl GroupState {
                 samples,
                 gates: self.gates(by_pattern.map_or(own, |found| found.gates.clone())),
                 coverage: window.coverage,
-                query: narrow(&with.options.query, &self.group.labels),
+                query: self.query.clone(),
             },
         };
         // Marking costs as much as judging: it is done for what may be told.
@@ -452,7 +499,7 @@ impl GroupState {
         let ((surprise, needed), mut evidence) = nearest.filter(|((surprise, _), _)| *surprise > 0.0)?;
         with.patterns.mark(&mut evidence.samples);
         evidence.coverage = window.coverage;
-        evidence.query = narrow(&with.options.query, &self.group.labels);
+        evidence.query.clone_from(&self.query);
         let (group, range) = (self.group.clone(), window.range);
         Some(NearMiss { group, range, lines: window.lines, surprise, needed, evidence, windows: 1 })
     }

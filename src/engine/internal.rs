@@ -98,6 +98,7 @@ fn words(problem: &str) -> String {
         "loki_unreachable" => "cannot read Loki".to_owned(),
         "lag" => "falls behind".to_owned(),
         "gap" => "left lines out".to_owned(),
+        "memory" => "forgets for want of memory".to_owned(),
         "receiver" => "cannot tell".to_owned(),
         other => other.replace('_', " "),
     }

@@ -7,9 +7,11 @@ mod carry;
 mod group;
 mod internal;
 mod narrow;
+mod room;
 mod watch;
 
 pub use carry::withdraw;
+pub use room::Dropped;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{Batch, Gap};
-use crate::detect::config::{DetectConfig, WindowSpec};
+use crate::detect::config::{DetectConfig, Size, WindowSpec};
 use crate::detect::{Anomaly, Group, Judgement, NearMiss, Window};
 use crate::incident::config::IncidentConfig;
 use crate::incident::{Incident, Mark, Snooze, Transition};
@@ -61,7 +63,7 @@ pub struct Command {
 pub enum CommandKind {
     /// A part of sigyn is ill, or well again: opens or resolves an incident with the label `service="sigyn"`.
     Internal {
-        /// What is ill: `loki_unreachable`, `lag`, `gap`, `receiver`; with `on` it names the incident.
+        /// What is ill: `loki_unreachable`, `lag`, `gap`, `memory`, `receiver`; with `on` it names the incident.
         problem: String,
         /// Which one: the watch or the receiver.
         on: String,
@@ -160,6 +162,10 @@ pub struct Step {
     pub command_done: Option<i64>,
     /// How far the groups of the watch are with learning.
     pub learning: Learning,
+    /// What was dropped for want of memory.
+    pub dropped: Option<Dropped>,
+    /// Bytes that the watch held when it was last weighed; 0: not yet.
+    pub held: u64,
 }
 
 /// How far the groups of a watch are with learning.
@@ -246,9 +252,12 @@ impl Engine {
     /// An engine that knows nothing yet.
     #[must_use]
     pub fn new(options: &Options) -> Self {
+        // Equal shares that follow from the settings alone: were they to follow from what others hold, what a watch drops would
+        // depend on who is read first, and by which process.
+        let memory_limit = Size(options.detect.memory_limit.0 / options.watches.len().max(1) as u64);
         let shared = Arc::new(watch::Shared {
             tenant: options.tenant.clone(),
-            detect: options.detect.clone(),
+            detect: DetectConfig { memory_limit, ..options.detect.clone() },
             incident: options.incident.clone(),
         });
         let watches = options.watches.iter();
@@ -314,6 +323,12 @@ impl Engine {
     #[must_use]
     pub fn patterns(&self, watch: &str) -> Option<Vec<u8>> {
         self.watches.get(watch).map(watch::Watch::patterns)
+    }
+
+    /// Bytes that a watch holds now, as it weighs itself against its share of the memory limit.
+    #[must_use]
+    pub fn held(&self, watch: &str) -> u64 {
+        self.watches.get(watch).map_or(0, watch::Watch::weigh)
     }
 
     /// The models of a watch as they stand, to be stored at stop.

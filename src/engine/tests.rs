@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::{Known, Purpose, Stream};
 use crate::detect::Grade;
-use crate::detect::config::WindowSpec;
+use crate::detect::config::{Size, WindowSpec};
 use crate::detect::explain;
 use crate::incident::TransitionKind;
 use crate::time::{MINUTE, SECOND, Span, TimeRange};
@@ -338,6 +338,8 @@ fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: K
     for cut in &cuts[1..] {
         let mut engine = Engine::new(options);
         if stored.carry.is_some() || stored.done_until != 0 {
+            // As they come from the store: by group.
+            stored.windows.sort_by_key(|row| (row.group.fingerprint, row.window.range.start));
             engine.restore("all", stored.clone());
             from = crate::time::floor(stored.done_until, MINUTE);
         }
@@ -346,12 +348,94 @@ fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: K
         stored.done_until = step.done_until;
         stored.carry = step.carry.or(stored.carry);
         stored.patterns = step.patterns.or(stored.patterns);
-        if !step.snapshots.is_empty() {
-            stored.snapshots = step.snapshots;
+        for snapshot in step.snapshots {
+            stored.snapshots.retain(|known| known.group != snapshot.group);
+            stored.snapshots.push(snapshot);
         }
         stored.windows.extend(step.windows.into_iter().filter(|row| row.revision == 0));
     }
     told
+}
+
+const NAMES: [&str; 24] = [
+    "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "c0", "c1", "c2",
+    "c3", "c4", "c5", "c6", "c7",
+];
+
+/// Services that come and go for a quarter of an hour, beside two that stay; all write ever new kinds of lines. Cart has a burst
+/// of errors.
+fn crowd(minutes: i64, burst: std::ops::Range<i64>) -> Vec<Line> {
+    let mut lines = traffic(minutes, burst, &[1, 0, 3, 2]);
+    let mut dice = crate::detect::detector::Dice(7);
+    let mut word = || -> String { (0..6).map(|_| char::from(b'a' + dice.below(26) as u8)).collect() };
+    for minute in 0..minutes {
+        for n in 0..40 {
+            let service = NAMES[((minute / 5 + n % 3) % NAMES.len() as i64) as usize];
+            let ts = START + minute * MINUTE + n * SECOND + 5;
+            let text = format!("level=warn msg=\"{} {} {} {} {}\"", word(), word(), word(), word(), word());
+            lines.push(Line { ts, service, text });
+        }
+    }
+    lines.sort_by_key(|line| line.ts);
+    lines
+}
+
+fn small() -> Options {
+    let mut options = options("1m");
+    options.detect.memory_limit = Size(1_400_000);
+    options
+}
+
+#[test]
+fn what_there_is_no_room_for_is_dropped_the_quiet_first() {
+    let lines = crowd(200, 150..153);
+    let mut engine = Engine::new(&small());
+    let (mut dropped, mut most, mut told) = (Vec::new(), 0, Vec::new());
+    for minute in 0..200 {
+        let start = START + minute * MINUTE;
+        let step = engine.step(batch(&lines, TimeRange::new(start, start + MINUTE), Purpose::Judge, Known::Audited));
+        most = most.max(step.held);
+        dropped.extend(step.dropped);
+        told.extend(step.transitions);
+    }
+    assert!(!dropped.is_empty(), "it held {most}");
+    assert!(dropped.iter().any(|one| one.groups > 0) && dropped.iter().any(|one| one.templates > 0), "{dropped:?}");
+    assert!(dropped.iter().all(|one| one.held > one.share), "{dropped:?}");
+    // What it did not drop is judged as ever.
+    let of_cart = told.iter().filter(|one| one.incident.group.labels.get("service_name") == Some("cart"));
+    let kinds: Vec<_> = of_cart.map(|one| one.kind).collect();
+    assert_eq!(kinds, [TransitionKind::Opened, TransitionKind::Resolved], "{told:#?}");
+    assert!(dropped[0].to_string().contains("detect.memory_limit"), "{}", dropped[0]);
+}
+
+#[test]
+fn who_was_forgotten_and_comes_back_begins_anew_also_after_a_restart() {
+    let mut lines = traffic(60, 0..0, &[1, 0, 3, 2]);
+    lines.retain(|line| line.service == "auth" || !(20 * MINUTE..50 * MINUTE).contains(&(line.ts - START)));
+    let mut options = options("1m");
+    options.detect.forget_after = Span::minutes(15);
+    let ready = |engine: &mut Engine, from: i64| {
+        let range = TimeRange::new(START + from * MINUTE, START + 60 * MINUTE);
+        engine.step(batch(&lines, range, Purpose::Judge, Known::Audited)).learning
+    };
+    let mut live = Engine::new(&options);
+    let mut stored = Restore::default();
+    for minute in 0..55 {
+        let start = START + minute * MINUTE;
+        let step = live.step(batch(&lines, TimeRange::new(start, start + MINUTE), Purpose::Judge, Known::Audited));
+        for snapshot in step.snapshots {
+            stored.snapshots.retain(|known| known.group != snapshot.group);
+            stored.snapshots.push(snapshot);
+        }
+        stored.windows.extend(step.windows);
+        (stored.done_until, stored.carry) = (step.done_until, step.carry.or(stored.carry));
+        stored.patterns = step.patterns.or(stored.patterns);
+    }
+    let mut restarted = Engine::new(&options);
+    restarted.restore("all", stored);
+    let (one, two) = (ready(&mut live, 55), ready(&mut restarted, 55));
+    assert_eq!(one, Learning { groups: 2, ready: 1, coarse: 0 });
+    assert_eq!(one, two);
 }
 
 proptest! {
@@ -378,6 +462,23 @@ proptest! {
         let cut_paged = run_answered(&mut Engine::new(&options(window)), &lines, &cuts);
         prop_assert_eq!(&whole_paged, &cut_paged);
         let restarted = run_with_restarts(&options(window), &lines, &cuts, Known::Audited);
+        prop_assert_eq!(&whole, &restarted);
+    }
+
+    #[test]
+    fn what_is_dropped_is_the_same_however_it_is_cut_and_restarted(
+        mut cuts in proptest::collection::vec(0..120 * MINUTE, 0..12), burst in 60..110i64,
+    ) {
+        let lines = crowd(120, burst..burst + 3);
+        cuts.sort_unstable();
+        let cuts: Vec<Nanos> = std::iter::once(START)
+            .chain(cuts.into_iter().map(|cut| START + cut))
+            .chain(std::iter::once(START + 120 * MINUTE))
+            .collect();
+        let whole = run(&mut Engine::new(&small()), &lines, &[START, START + 120 * MINUTE], Known::Audited);
+        let cut = run(&mut Engine::new(&small()), &lines, &cuts, Known::Audited);
+        prop_assert_eq!(&whole, &cut);
+        let restarted = run_with_restarts(&small(), &lines, &cuts, Known::Audited);
         prop_assert_eq!(&whole, &restarted);
     }
 }

@@ -20,9 +20,10 @@ use crate::detect::pattern::{Patterns, Place};
 use crate::detect::window::OpenWindow;
 use crate::incident::config::IncidentConfig;
 use crate::labels::Labels;
-use crate::time::{MINUTE, Nanos, SECOND, TimeRange, ceil, floor};
+use crate::time::{HOUR, MINUTE, Nanos, SECOND, TimeRange, ceil, floor};
 
-/// Models are stored each time that this much of the log's time has passed.
+/// Each time that this much of the log's time has passed, some models are stored: each once an hour, for they are long, and a
+/// restart folds the windows since in. No later: it finds the windows of an hour, and no more where there is no model yet.
 const SNAPSHOT_EVERY: Nanos = 10 * MINUTE;
 
 /// Streams whose group is remembered; past it the memory starts afresh.
@@ -59,14 +60,16 @@ pub(super) type Out = Step;
 /// The state of one watch.
 #[derive(Debug)]
 pub(super) struct Watch {
-    options: WatchOptions,
-    shared: Arc<Shared>,
+    pub(super) options: WatchOptions,
+    pub(super) shared: Arc<Shared>,
     /// What it may spend; `None`: all of what is set.
     budget: Option<Budget>,
-    groups: Vec<GroupState>,
-    by_labels: BTreeMap<Labels, usize>,
-    by_stream: FxHashMap<u64, usize>,
-    patterns: Patterns,
+    pub(super) groups: Vec<GroupState>,
+    pub(super) by_labels: BTreeMap<Labels, usize>,
+    pub(super) by_stream: FxHashMap<u64, usize>,
+    pub(super) patterns: Patterns,
+    /// Bytes that it held when it was last weighed.
+    pub(super) held: u64,
     /// The last border of the batch that is read: what is known there is stored.
     last_border: Nanos,
     purpose: Purpose,
@@ -92,6 +95,7 @@ impl Watch {
             groups: Vec::new(),
             by_labels: BTreeMap::new(),
             by_stream: FxHashMap::default(),
+            held: 0,
             purpose: Purpose::Judge,
             done_until: Nanos::MIN,
             upto: Nanos::MIN,
@@ -130,7 +134,10 @@ impl Watch {
         if let Some(patterns) = &stored.patterns {
             self.patterns.restore(patterns);
         }
-        let carry = stored.carry.as_deref().and_then(Carry::read).unwrap_or_default();
+        let carry = stored.carry.as_deref().and_then(Carry::read);
+        // Who is not in the carry was forgotten; without one, all who left windows are there.
+        let all = carry.is_none();
+        let carry = carry.unwrap_or_default();
         for group in carry.groups {
             let index = self.group(group.labels.clone());
             if let Some(state) = self.groups.get_mut(index) {
@@ -143,11 +150,18 @@ impl Watch {
             }
         }
         for row in &stored.windows {
+            if !all && !self.by_labels.contains_key(&row.group.labels) {
+                continue;
+            }
+            let new = !self.by_labels.contains_key(&row.group.labels);
             let index = self.group(row.group.labels.clone());
             if let Some(state) = self.groups.get_mut(index) {
+                state.born = if new { Nanos::MIN } else { state.born };
                 state.refold(row);
             }
         }
+        // Not before: all of them had their place.
+        self.held = carry.held;
     }
 
     pub(super) fn step(&mut self, batch: &Batch) -> Step {
@@ -176,12 +190,27 @@ impl Watch {
         self.snapshot_at != Nanos::MAX
     }
 
+    /// The models whose turn it is, and those that missed theirs.
+    fn due(&mut self, border: Nanos) -> Vec<Snapshot> {
+        let turns = (HOUR / SNAPSHOT_EVERY).cast_unsigned();
+        let turn = (border / SNAPSHOT_EVERY).cast_unsigned() % turns;
+        let mut due = Vec::new();
+        for index in self.by_labels.values() {
+            let Some(state) = self.groups.get_mut(*index) else { continue };
+            if state.group.fingerprint.0 % turns == turn || border - state.stored_at >= HOUR {
+                state.stored_at = border;
+                due.push(state.snapshot());
+            }
+        }
+        due
+    }
+
     pub(super) fn snapshots(&self) -> Vec<Snapshot> {
         self.by_labels.values().filter_map(|index| self.groups.get(*index)).map(GroupState::snapshot).collect()
     }
 
     /// Length of the aligned windows, or of the ticks where windows are cut by lines.
-    fn tick(&self) -> Nanos {
+    pub(super) fn tick(&self) -> Nanos {
         match self.options.window {
             WindowSpec::Time(span) => span.nanos(),
             WindowSpec::Lines { .. } => MINUTE,
@@ -300,6 +329,10 @@ impl Watch {
             self.worsen(Coverage { known, ..Coverage::default() });
             self.pass(border, out);
             moved |= self.forget(border);
+            moved |= self.make_room(border, out);
+            if border == self.last_border && self.purpose == Purpose::Judge && !self.by_lines() && self.is_stored() {
+                out.patterns = Some(self.patterns.snapshot());
+            }
             moved |= self.patterns.forget_places();
             self.coverage = UNSEEN;
         }
@@ -311,9 +344,6 @@ impl Watch {
         let coverage = self.coverage;
         let found = self.patterns.close(border, seen && coverage.is_whole());
         let mut about = About { found, ..About::default() };
-        if border == self.last_border && self.purpose == Purpose::Judge && !self.by_lines() && self.is_stored() {
-            out.patterns = Some(self.patterns.snapshot());
-        }
         for index in self.by_labels.values() {
             let Some(state) = self.groups.get_mut(*index) else { continue };
             if matches!(self.options.window, WindowSpec::Lines { .. }) {
@@ -341,7 +371,7 @@ impl Watch {
         self.upto = self.upto.max(border);
         if self.purpose == Purpose::Judge && border >= self.snapshot_at {
             if self.snapshot_at != Nanos::MIN {
-                out.snapshots = self.snapshots();
+                out.snapshots = self.due(border);
             }
             self.snapshot_at = floor(border, SNAPSHOT_EVERY) + SNAPSHOT_EVERY;
         }
@@ -370,9 +400,7 @@ impl Watch {
             return false;
         }
         self.groups.retain(|state| !old(state));
-        self.by_labels =
-            self.groups.iter().enumerate().map(|(index, state)| (state.group.labels.clone(), index)).collect();
-        self.by_stream.clear();
+        self.index();
         true
     }
 
@@ -417,13 +445,13 @@ impl Watch {
             return *index;
         }
         let other: Labels = [("group", "other")].into_iter().collect();
-        if self.groups.len() >= self.shared.detect.max_groups as usize && labels != other {
+        if (self.groups.len() >= self.shared.detect.max_groups as usize || self.is_crowded()) && labels != other {
             return self.group(other);
         }
         self.groups.push(GroupState::new(labels.clone(), &self.options, &self.shared));
         // A new group is not forgotten before it had a chance to speak.
         if let Some(state) = self.groups.last_mut() {
-            state.last_line = self.done_until;
+            (state.last_line, state.born, state.stored_at) = (self.done_until, self.done_until, self.done_until);
             state.number = self.patterns.group(state.group.fingerprint.0);
         }
         self.by_labels.insert(labels, self.groups.len() - 1);
@@ -462,7 +490,7 @@ impl Watch {
     }
 
     fn finish(&mut self, purpose: Purpose, out: &mut Out) {
-        out.done_until = self.done_until;
+        (out.done_until, out.held) = (self.done_until, self.held);
         let ready = self.groups.iter().filter(|state| state.ready()).count();
         out.learning = Learning {
             groups: u32::try_from(self.groups.len()).unwrap_or(u32::MAX),
@@ -478,7 +506,7 @@ impl Watch {
         let changed = self.by_lines() || !out.windows.is_empty() || !out.incidents.is_empty();
         if self.is_stored() && (changed || !out.snapshots.is_empty() || !out.transitions.is_empty()) {
             let groups = self.by_labels.values().filter_map(|index| self.groups.get(*index));
-            out.carry = Carry::new(groups.map(GroupState::carry).collect()).write();
+            out.carry = Carry::new(groups.map(GroupState::carry).collect(), self.held).write();
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::chain::{Chains, Document, Written};
 use super::dispatch::{holds, write_words};
 use super::link::{Link, Statement};
 use super::{Commit, NewDelivery, Store, StoreError};
@@ -18,11 +19,13 @@ use crate::time::Nanos;
 
 const DOING: &str = "write a step to";
 
+/// What older versions kept in columns is in rows of its own once it was written again.
 pub(super) const WATCH: &str = "
-    INSERT INTO watches (tenant, watch, done_until, source_state, carry, patterns) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO watches (tenant, watch, done_until, source_state) VALUES ($1, $2, $3, $4)
     ON CONFLICT (tenant, watch) DO UPDATE SET done_until = excluded.done_until,
         source_state = COALESCE(excluded.source_state, watches.source_state),
-        carry = COALESCE(excluded.carry, watches.carry), patterns = COALESCE(excluded.patterns, watches.patterns)";
+        carry = CASE WHEN $5 = 1 THEN NULL ELSE watches.carry END,
+        patterns = CASE WHEN $6 = 1 THEN NULL ELSE watches.patterns END";
 pub(super) const GROUP: &str = "
     INSERT INTO groups (tenant, watch, grp, labels) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 pub(super) const WINDOW: &str = "
@@ -76,8 +79,11 @@ impl Store {
     /// When somebody else holds the lease now ([`StoreError::Fenced`]), or the file could not be written.
     pub async fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer(DOING).await?;
-        let written = write_all(&mut writer, commit).await;
-        self.settle(&mut writer, written, commit.fence, DOING).await
+        let mut chains = Written::default();
+        let written = write_all(&mut writer, commit, (&self.inner.chains, &mut chains)).await;
+        self.settle(&mut writer, written, commit.fence, DOING).await?;
+        self.inner.chains.keep(chains);
+        Ok(())
     }
 
     /// Appends a wish for the engine; returns its number.
@@ -117,35 +123,25 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Err
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
-/// Packed as zlib: a tenth of the size, and it is written with nearly every step.
-fn packed(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing to memory cannot fail; were it to, the watch would learn its templates anew.
-    if std::io::Write::write_all(&mut out, bytes).is_err() {
-        return Vec::new();
-    }
-    out.finish().unwrap_or_default()
-}
-
 /// SQLite knows no unsigned numbers; counts of lines never come near the end of the signed ones.
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// False when the fence does not hold: then nothing is written.
-async fn write_all(tx: &mut Link, commit: &Commit<'_>) -> Result<bool, sqlx::Error> {
+async fn write_all(tx: &mut Link, commit: &Commit<'_>, chains: (&Chains, &mut Written)) -> Result<bool, sqlx::Error> {
     tx.begin().await?;
     if !holds(tx, commit.fence).await? {
         return Ok(false);
     }
     let step = commit.step;
     if let Some(watch) = &step.watch {
-        write_watch(tx, watch, step, commit.source_state).await?;
+        write_watch(tx, (watch, step), commit.source_state, chains).await?;
         write_windows(tx, watch, &step.windows).await?;
         write_models(tx, watch, &step.snapshots).await?;
         write_gaps(tx, watch, &step.gaps).await?;
     } else if step.carry.is_some() {
-        write_watch(tx, super::NO_WATCH, step, None).await?;
+        write_watch(tx, (super::NO_WATCH, step), None, chains).await?;
     }
     write_incidents(tx, step).await?;
     for transition in &step.transitions {
@@ -158,9 +154,21 @@ async fn write_all(tx: &mut Link, commit: &Commit<'_>) -> Result<bool, sqlx::Err
     Ok(true)
 }
 
-async fn write_watch(tx: &mut Link, watch: &str, step: &Step, source_state: Option<&str>) -> Result<(), sqlx::Error> {
+async fn write_watch(
+    tx: &mut Link,
+    (watch, step): (&str, &Step),
+    source_state: Option<&str>,
+    (chains, written): (&Chains, &mut Written),
+) -> Result<(), sqlx::Error> {
     let query = Statement::of(WATCH).bind(watch).bind(step.done_until).bind(source_state);
-    tx.run(query.bind(step.carry.as_deref()).bind(step.patterns.as_deref().map(packed))).await.map(|_| ())
+    tx.run(query.bind(step.carry.is_some()).bind(step.patterns.is_some())).await?;
+    let carry = step.carry.as_deref().map(str::as_bytes);
+    for (document, text) in [(Document::Carry, carry), (Document::Patterns, step.patterns.as_deref())] {
+        if let Some(text) = text {
+            chains.write(tx, (watch, document), text, written).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn write_windows(tx: &mut Link, watch: &str, windows: &[JudgedWindow]) -> Result<(), sqlx::Error> {

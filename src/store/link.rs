@@ -308,5 +308,6 @@ values! {
     String => Text(Some),
     Option<&str> => Text(|value: Option<&str>| value.map(str::to_owned)),
     Option<String> => Text(|value| value),
+    Vec<u8> => Bytes(Some),
     Option<Vec<u8>> => Bytes(|value| value),
 }

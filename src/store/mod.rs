@@ -4,6 +4,7 @@
 //! is due to be sent, and lists for people.
 
 mod backup;
+mod chain;
 mod check;
 mod commit;
 pub mod config;
@@ -14,6 +15,7 @@ mod incident;
 mod lease;
 mod link;
 mod open;
+mod patch;
 mod place;
 mod prune;
 mod resume;

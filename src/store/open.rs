@@ -15,6 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
+use super::chain::Chains;
 use super::dispatch::write_words;
 use super::error::{base_code, failed, io_failed, text};
 use super::link::{Link, Row, Sql, Statement};
@@ -39,12 +40,12 @@ const NO_SHARED_FILES: [Option<i32>; 2] = [Some(8), Some(14)];
 /// State that survives. Cheap to clone: all clones share one writer and a few readers.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// There is no pool on purpose: the number of connections is fixed, and a pool's timeouts are clocks of their own.
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     place: Place,
     /// The place as people may see it.
     shown: String,
@@ -57,6 +58,7 @@ struct Inner {
     /// Held while a file is open for writing. Its own file: closing any handle of the database file would drop
     /// SQLite's own locks on it (POSIX), and the system releases it when the process dies.
     lock: std::sync::Mutex<Option<File>>,
+    pub(super) chains: Chains,
 }
 
 type Slot = Mutex<Option<Link>>;
@@ -171,7 +173,8 @@ impl Store {
         let (read_only, shown) = (writer.is_none(), place.to_string());
         let Access { lock, immutable } = access;
         let (writer, lock, turn) = (Mutex::new(writer), std::sync::Mutex::new(lock), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { place, shown, writer, readers, turn, read_only, immutable, lock }) }
+        let chains = Chains::default();
+        Self { inner: Arc::new(Inner { place, shown, writer, readers, turn, read_only, immutable, lock, chains }) }
     }
 
     /// The one connection that writes; `doing` is for the message when there is none. What failed before, or was left

@@ -1,7 +1,10 @@
 //! What a restart finds again: positions, models, the windows since, and wishes that nobody has carried out yet.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
+use super::chain::{self, Document};
 use super::commit::subject;
 use super::link::{Row, Sql, Statement};
 use super::{Store, StoreError, WatchState};
@@ -13,8 +16,11 @@ use crate::time::{Nanos, TimeRange};
 
 const DOING: &str = "read the state of a watch from";
 
-pub(super) const WATCH: &str =
-    "SELECT done_until, source_state, carry, patterns FROM watches WHERE tenant = $1 AND watch = $2";
+/// One row for each of its chains' rows: all of one moment.
+pub(super) const WATCH: &str = "
+    SELECT w.done_until, w.source_state, w.carry, w.patterns, c.document, c.number, c.checksum, c.bytes
+    FROM watches w LEFT JOIN chains c ON c.tenant = w.tenant AND c.watch = w.watch
+    WHERE w.tenant = $1 AND w.watch = $2 ORDER BY c.document, c.number";
 pub(super) const SNAPSHOTS: &str = "SELECT grp, until, model FROM models WHERE tenant = $1 AND watch = $2 ORDER BY grp";
 pub(super) const WINDOWS: &str = "
     SELECT w.*, g.labels FROM windows w JOIN groups g ON g.tenant = w.tenant AND g.watch = w.watch AND g.grp = w.grp
@@ -46,7 +52,20 @@ impl Store {
     /// When the file could not be read.
     pub async fn watch_state(&self, watch: &str) -> Result<Option<WatchState>, StoreError> {
         let rows = self.read(DOING, Statement::of(WATCH).bind(watch), state).await?;
-        Ok(rows.into_iter().next())
+        let mut chains: BTreeMap<String, Vec<chain::Stored>> = BTreeMap::new();
+        let mut found = None;
+        for (state, row) in rows {
+            found.get_or_insert(state);
+            row.into_iter().for_each(|(document, row)| chains.entry(document).or_default().push(row));
+        }
+        let Some(mut found) = found else { return Ok(None) };
+        if let Some(rows) = chains.remove(Document::Carry.name()) {
+            found.carry = chain::text(rows).and_then(|text| String::from_utf8(text).ok());
+        }
+        if let Some(rows) = chains.remove(Document::Patterns.name()) {
+            found.patterns = chain::text(rows);
+        }
+        Ok(Some(found))
     }
 
     /// Whether any watch has ever committed a step.
@@ -140,20 +159,16 @@ pub(super) fn count(row: &Row, column: &'static str) -> Result<u64, sqlx::Error>
     Ok(u64::try_from(row.get::<i64>(column)?).unwrap_or(0))
 }
 
-fn state(row: &Row) -> Result<WatchState, sqlx::Error> {
-    Ok(WatchState {
+/// A watch, and a row of a chain of its documents.
+fn state(row: &Row) -> Result<(WatchState, Option<(String, chain::Stored)>), sqlx::Error> {
+    let document: Option<String> = row.get("document")?;
+    let state = WatchState {
         done_until: row.get("done_until")?,
         source_state: row.get("source_state")?,
         carry: row.get("carry")?,
-        patterns: row.get::<Option<Vec<u8>>>("patterns")?.and_then(|packed| unpacked(&packed)),
-    })
-}
-
-/// What was packed; `None` when it is damaged: then it is learnt anew.
-fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(bytes), &mut out).ok()?;
-    Some(out)
+        patterns: row.get::<Option<Vec<u8>>>("patterns")?.and_then(|packed| chain::unpacked(&packed)),
+    };
+    Ok((state, document.map(|document| Ok::<_, sqlx::Error>((document, chain::row(row)?))).transpose()?))
 }
 
 fn group(row: &Row) -> Result<Fingerprint, sqlx::Error> {

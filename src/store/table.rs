@@ -21,7 +21,7 @@ pub(super) struct Table {
 use Kind::{Bytes, Int, Real, Text};
 
 /// All that is worth keeping, each after those that it refers to. Not among them: leases, which are about processes.
-pub(super) const TABLES: [Table; 16] = [
+pub(super) const TABLES: [Table; 17] = [
     Table {
         name: "watches",
         columns: &[
@@ -31,6 +31,18 @@ pub(super) const TABLES: [Table; 16] = [
             ("source_state", Text),
             ("carry", Text),
             ("patterns", Bytes),
+        ],
+        numbered: None,
+    },
+    Table {
+        name: "chains",
+        columns: &[
+            ("tenant", Text),
+            ("watch", Text),
+            ("document", Text),
+            ("number", Int),
+            ("checksum", Int),
+            ("bytes", Bytes),
         ],
         numbered: None,
     },

@@ -52,7 +52,7 @@ impl World {
         let from = now - BEHIND;
         assert_eq!(process(&url, &loki).run(&["once", "--lookback", "20m"]).code, Some(0));
         let mut link = sqlx::PgConnection::connect(&url).await.unwrap();
-        for sql in ["DELETE FROM windows", "DELETE FROM models", "DELETE FROM groups"] {
+        for sql in ["DELETE FROM windows", "DELETE FROM models", "DELETE FROM groups", "DELETE FROM chains"] {
             sqlx::query(sql).execute(&mut link).await.unwrap();
         }
         // Of the source's state the mark of the query stays.

@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use super::super::held::list;
 use super::super::history::Row;
 use super::super::{Feature, Score};
 use super::{Dice, Scale};
@@ -39,6 +40,12 @@ struct Node {
 }
 
 impl Forest {
+    /// Bytes that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.trees.iter().map(|tree| size_of::<Vec<Node>>() + list::<Node>(tree.len())).sum()
+    }
+
     /// Grows the forest; `None` without two rows.
     #[must_use]
     pub fn fit(rows: &[&Row], features: &'static [Feature], seed: u64) -> Option<Self> {

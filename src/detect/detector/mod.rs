@@ -82,6 +82,18 @@ impl Isolation {
         detector
     }
 
+    /// Bytes that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let fit = match &self.fit {
+            None => 0,
+            Some(Fit::Forest(forest)) => forest.held(),
+            // The crate does not say; as ours at most.
+            Some(Fit::Extended(_)) => 400_000,
+        };
+        self.history.held() + fit
+    }
+
     /// What was learnt.
     #[must_use]
     pub fn history(&self) -> &History {

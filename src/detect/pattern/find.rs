@@ -22,7 +22,8 @@ use crate::time::Nanos;
 impl Patterns {
     pub(super) fn sessions(&mut self, end: Nanos) -> Vec<Found> {
         let State { units, trace, .. } = &mut self.state;
-        let bad = |unit: Unit| units.get(unit as usize).is_some_and(|one| one.level >= Level::Warn);
+        let bad =
+            |unit: Unit| units.get(unit as usize).and_then(Option::as_ref).is_some_and(|one| one.level >= Level::Warn);
         let judged: Vec<(Deviation, bool)> = trace
             .close(end, bad)
             .into_iter()
@@ -87,7 +88,7 @@ impl Patterns {
         let (mut found, mut quiet) = (Vec::new(), Vec::new());
         let mut with_new: Vec<u32> = Vec::new();
         for (unit, unknown) in fresh {
-            let Some((group, level)) = self.state.units.get(unit as usize).map(|info| (info.group, info.level)) else {
+            let Some((group, level)) = self.state.info(unit).map(|info| (info.group, info.level)) else {
                 continue;
             };
             if level < Level::Warn {
@@ -102,8 +103,9 @@ impl Patterns {
             }
         }
         self.miss(quiet, |this, (surprise, unit)| this.fresh(*unit, *surprise, end));
-        for group in 0..self.state.groups.len() as u32 {
-            self.state.novelty.close(group, with_new.contains(&group));
+        let State { groups, novelty, .. } = &mut self.state;
+        for (group, _) in (0..).zip(groups).filter(|(_, group)| group.is_some()) {
+            novelty.close(group, with_new.contains(&group));
         }
         for ((lines, keyed), (windows, share)) in self.state.keyed.iter_mut().zip(&mut self.state.in_sessions) {
             if *lines > 0 {
@@ -186,7 +188,8 @@ impl Patterns {
 
     pub(super) fn ratios(&mut self, end: Nanos) -> Vec<Found> {
         let State { units, ratios, .. } = &mut self.state;
-        let mut broken = ratios.close(|unit| units.get(unit as usize).map_or(0, |info| info.group));
+        let mut broken =
+            ratios.close(|unit| units.get(unit as usize).and_then(Option::as_ref).map_or(0, |info| info.group));
         broken.retain(|_| self.config.detectors.has(PatternKind::Ratio));
         let judged: Vec<(Broken, bool)> = broken
             .into_iter()
@@ -219,7 +222,7 @@ impl Patterns {
     }
 
     pub(super) fn is_bad(&self, unit: Unit) -> bool {
-        self.state.units.get(unit as usize).is_some_and(|info| info.level >= Level::Warn)
+        self.state.info(unit).is_some_and(|info| info.level >= Level::Warn)
     }
 
     /// A finding about a unit in the window that ends now: its line, and when it was seen before.
@@ -230,7 +233,7 @@ impl Patterns {
 
     /// When a unit, or what it has become a part of, was seen before.
     pub(super) fn before(&self, unit: Unit, start: Nanos) -> Option<Before> {
-        let UnitInfo { group, template, .. } = self.state.units.get(unit as usize)?;
+        let UnitInfo { group, template, .. } = self.state.info(unit)?;
         let now = self.state.unit_of.get(&(*group, self.miner.resolve(*template).0));
         self.state.seen.before(now.copied().unwrap_or(unit), start)
     }

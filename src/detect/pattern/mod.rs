@@ -4,6 +4,7 @@
 //! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
 
 mod find;
+mod room;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -28,13 +29,15 @@ use super::trace::tally::Unit;
 use super::value::Values;
 use super::voice::Detectors;
 use super::{Check, Common, Frequent, Gate, Level, Odd, PatternEvidence, PatternKind, Sample};
+use room::{Free, Gone};
 use unit::UnitInfo;
 use worth::Worth;
 
 use crate::collect::{Entry, Stream};
 use crate::time::{MINUTE, Nanos};
 
-/// Lines of one group with one template that are told apart; further ones are one a group.
+/// Lines of one group with one template that are told apart; further ones are one a group until the window ends: then those
+/// that were seen longest ago make room.
 const MAX_UNITS: usize = 50_000;
 /// Findings that are kept of a group and a window.
 const MAX_FOUND: usize = 5;
@@ -86,7 +89,9 @@ pub struct Patterns {
     fresh: Vec<(Unit, f64)>,
     samples: Samples,
     spread: Spread,
-    worth: Worth,
+    limits: Limits,
+    /// Units that are told apart.
+    most: usize,
     /// Length of a window.
     window: Nanos,
     needed: f64,
@@ -99,12 +104,14 @@ pub struct Patterns {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
     version: u32,
-    groups: Vec<u64>,
+    /// By number; `None` is free.
+    groups: Vec<Option<u64>>,
     /// By group: lines of this window, and those in sessions.
     keyed: Vec<(u32, u32)>,
     /// By group: windows with lines, and the sum of their shares of lines in sessions; older ones weigh less.
     in_sessions: Vec<(f32, f32)>,
-    units: Vec<UnitInfo>,
+    /// By number; `None` is free.
+    units: Vec<Option<UnitInfo>>,
     trace: Trace,
     novelty: Novelty,
     bursts: Bursts,
@@ -116,8 +123,16 @@ struct State {
     values: Values,
     #[serde(default)]
     seen: Seen,
+    #[serde(default)]
+    worth: Worth,
+    /// Units that had to go, as hashes: when one comes back, it is nothing new.
+    #[serde(default)]
+    gone: Gone,
     #[serde(skip)]
     group_of: FxHashMap<u64, u32>,
+    /// Free numbers; the least is given next.
+    #[serde(skip)]
+    free: Free,
     /// Templates of a group that only begin otherwise than a known one: the stream's header was learnt anew, or is longer.
     #[serde(default)]
     again: Vec<(u32, TemplateId, Unit)>,
@@ -139,13 +154,18 @@ impl Patterns {
             WindowSpec::Time(span) => span.nanos(),
             WindowSpec::Lines { .. } => MINUTE,
         };
+        let limits = Limits::within(config.memory_limit.0);
+        let mut state = State { version: VERSION, trace: Trace::new(nanos), ..State::default() };
+        let share = room::share(&limits);
+        state.trace.limit(share);
         Self {
-            miner: Miner::new(Limits::default()),
-            state: State { version: VERSION, trace: Trace::new(nanos), ..State::default() },
+            miner: Miner::new(limits),
+            state,
             fresh: Vec::new(),
             samples: Samples::default(),
             spread: Spread::default(),
-            worth: Worth::default(),
+            limits,
+            most: (MAX_UNITS as f64 * share) as usize,
             window: nanos,
             missed: None,
             config: DetectConfig { window, ..config.clone() },
@@ -162,13 +182,10 @@ impl Patterns {
 
     /// The number of a group, by its fingerprint.
     pub fn group(&mut self, fingerprint: u64) -> GroupNumber {
-        let State { groups, keyed, in_sessions, group_of, .. } = &mut self.state;
-        GroupNumber(*group_of.entry(fingerprint).or_insert_with(|| {
-            groups.push(fingerprint);
-            keyed.push((0, 0));
-            in_sessions.push((0.0, 0.0));
-            groups.len() as u32 - 1
-        }))
+        if let Some(number) = self.state.group_of.get(&fingerprint) {
+            return GroupNumber(*number);
+        }
+        GroupNumber(self.state.number(fingerprint))
     }
 
     /// From now on [`Patterns::missed`] says what was not told.
@@ -180,7 +197,7 @@ impl Patterns {
     pub fn place(&mut self, group: u64, stream: &Arc<Stream>) -> Place {
         let group = self.group(group);
         let slot = self.miner.stream(stream.hash);
-        self.worth.add(group.0, slot);
+        self.state.worth.add(group.0, slot);
         Place { group, stream: slot, origin: self.spread.origin(group.0, stream) }
     }
 
@@ -296,14 +313,14 @@ impl Patterns {
             return Vec::new();
         }
         self.spread.close();
-        self.worth.close(&self.miner);
+        self.state.worth.close(&self.miner);
         let mut found = self.sessions(end);
         found.extend(self.novel(end));
         found.extend(self.bursts(end));
         found.extend(self.values(end));
         found.extend(self.ratios(end));
         self.samples.close();
-        found.retain(|one| !self.worth.is_poor(one.group));
+        found.retain(|one| !self.state.worth.is_poor(one.group));
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
         });
@@ -320,13 +337,13 @@ impl Patterns {
     /// lengths alone.
     #[must_use]
     pub fn is_poor(&self, group: GroupNumber) -> bool {
-        self.worth.is_poor(group)
+        self.state.worth.is_poor(group)
     }
 
     /// Groups about which templates say nothing.
     #[must_use]
     pub fn poor(&self) -> u32 {
-        self.worth.poor()
+        self.state.worth.poor()
     }
 
     /// Forgets what is open: entries before `start` were not read.
@@ -362,7 +379,7 @@ impl Patterns {
     #[must_use]
     pub fn frequent(&self, group: GroupNumber, odd: Odd, end: Nanos) -> Option<Frequent> {
         let is_odd = |unit: Unit| {
-            let known = self.state.units.get(unit as usize).filter(|known| known.group == group.0);
+            let known = self.state.info(unit).filter(|known| known.group == group.0);
             known.is_some_and(|known| (known.level >= Level::Error) == (odd == Odd::Errors))
         };
         let (unit, part) = self.spread.most_frequent(is_odd)?;
@@ -391,16 +408,12 @@ impl Patterns {
     pub fn restore(&mut self, bytes: &[u8]) {
         let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
         let Some((state, miner)) = rest.split_at_checked(u64::from_le_bytes(*length) as usize) else { return };
-        let miner = Miner::restore(Limits::default(), miner);
+        let miner = Miner::restore(self.limits, miner);
         let state = serde_json::from_slice::<State>(state).ok().filter(|state| state.version == VERSION);
         let (Some(mut state), Some(miner)) = (state, miner) else { return };
         state.seen.fill(state.units.len());
-        state.group_of = state.groups.iter().copied().zip(0..).collect();
-        state.unit_of = state.units.iter().map(|one| (one.group, one.template.0)).zip(0..).collect();
-        state.unit_of.extend(state.again.iter().map(|(group, template, unit)| ((*group, template.0), *unit)));
-        for (unit, one) in (0..).zip(&state.units) {
-            state.endings.entry((one.group, one.ending)).or_insert(unit);
-        }
+        state.trace.limit(room::share(&self.limits));
+        state.index();
         (self.state, self.miner) = (state, miner);
     }
 }

@@ -48,7 +48,9 @@ fn times_survive_a_restart_and_a_snapshot_without_them_is_read() {
     };
     let before = |patterns: &Patterns, unit| patterns.before(unit, 60 * MINUTE);
     let seen = Before { first: Some(7 * SECOND), last: Some(54 * MINUTE + 7 * SECOND) };
-    let unit = live.state.units.iter().position(|unit| unit.level == Level::Error).unwrap() as Unit;
+    let unit =
+        live.state.units.iter().position(|unit| unit.as_ref().is_some_and(|unit| unit.level == Level::Error)).unwrap()
+            as Unit;
     assert_eq!(before(&live, unit), Some(seen));
     assert_eq!(before(&restored(&bytes), unit), Some(seen));
     // What an earlier version wrote: all of it is known still, but for the times.

@@ -1,4 +1,4 @@
-//! Units: the lines of a group with one template, under one number for as long as the watch is known.
+//! Units: the lines of a group with one template, under one number for as long as they are known.
 //!
 //! What comes in: templates and merges. What goes out: numbers. A template of a group that only begins otherwise than a
 //! known one (the stream's header was learnt anew, or is longer) has the number of that one. Bounded.
@@ -11,7 +11,7 @@ use super::super::Level;
 use super::super::mask::masked;
 use super::super::template::TemplateId;
 use super::super::trace::tally::Unit;
-use super::{MAX_UNITS, Patterns, SHOWN, State, head};
+use super::{Patterns, SHOWN, State, head};
 
 /// Two texts end alike when so many words do; and are the same but for their beginning when one is at least so many
 /// tenths of the other.
@@ -32,7 +32,7 @@ impl Patterns {
         if let Some(unit) = self.state.unit_of.get(&(group, template.0)) {
             return *unit;
         }
-        if self.state.units.len() >= MAX_UNITS {
+        if self.state.alive() >= self.most {
             let other = TemplateId(u32::MAX);
             return match self.state.unit_of.get(&(group, other.0)) {
                 Some(unit) => *unit,
@@ -48,14 +48,16 @@ impl Patterns {
             return known;
         }
         let unit = self.state.push(UnitInfo { group, template, level, ending });
-        self.fresh.push((unit, unknown));
+        if !self.state.is_back(group, template) {
+            self.fresh.push((unit, unknown));
+        }
         unit
     }
 
     /// The unit of the group that this text is of, but for its beginning.
     pub(super) fn known_as(&self, ending: (u32, u64), level: Level, text: &str) -> Option<Unit> {
-        let unit = *self.state.endings.get(&ending).filter(|_| ending.1 != 0 && self.state.again.len() < MAX_UNITS)?;
-        let info = self.state.units.get(unit as usize).filter(|info| info.level == level)?;
+        let unit = *self.state.endings.get(&ending).filter(|_| ending.1 != 0 && self.state.again.len() < self.most)?;
+        let info = self.state.info(unit).filter(|info| info.level == level)?;
         let known = self.miner.get(self.miner.resolve(info.template))?.text;
         let (one, two): (Vec<&str>, Vec<&str>) = (words(text).collect(), words(known).collect());
         let (short, long) = if one.len() < two.len() { (one, two) } else { (two, one) };
@@ -68,9 +70,9 @@ impl Patterns {
         for (from, into) in merges {
             let into = self.miner.resolve(into);
             self.state.rarity.merge(from, into);
-            for group in 0..self.state.groups.len() as u32 {
+            for group in self.state.numbers() {
                 let Some(unit) = self.state.unit_of.remove(&(group, from.0)) else { continue };
-                if self.state.units.get(unit as usize).is_some_and(|info| info.template != from) {
+                if self.state.info(unit).is_some_and(|info| info.template != from) {
                     // Counted as another already, which it stays.
                     if let Entry::Vacant(place) = self.state.unit_of.entry((group, into.0)) {
                         place.insert(unit);
@@ -89,7 +91,7 @@ impl Patterns {
                     Some(_) => {}
                     None => {
                         self.state.unit_of.insert((group, into.0), unit);
-                        if let Some(info) = self.state.units.get_mut(unit as usize) {
+                        if let Some(info) = self.state.units.get_mut(unit as usize).and_then(Option::as_mut) {
                             info.template = into;
                         }
                     }
@@ -100,22 +102,31 @@ impl Patterns {
 
     /// The text of a unit's template as it is now, masked, cut.
     pub(super) fn text(&self, unit: Unit) -> Option<String> {
-        let template = self.state.units.get(unit as usize)?.template;
+        let template = self.state.info(unit)?.template;
         let text = self.miner.get(self.miner.resolve(template)).map_or("other lines", |template| template.text);
         Some(head(&masked(text), SHOWN).to_owned())
     }
 
     pub(super) fn group_of(&self, unit: Unit) -> u32 {
-        self.state.units.get(unit as usize).map_or(0, |info| info.group)
+        self.state.info(unit).map_or(0, |info| info.group)
     }
 }
 
 impl State {
+    pub(super) fn info(&self, unit: Unit) -> Option<&UnitInfo> {
+        self.units.get(unit as usize)?.as_ref()
+    }
+
+    /// Gives the least free number.
     pub(super) fn push(&mut self, info: UnitInfo) -> Unit {
-        let unit = self.units.len() as Unit;
+        let unit = self.free.units.pop().unwrap_or(self.units.len() as Unit);
         self.unit_of.insert((info.group, info.template.0), unit);
-        self.endings.entry((info.group, info.ending)).or_insert(unit);
-        self.units.push(info);
+        let ending = self.endings.entry((info.group, info.ending)).or_insert(unit);
+        *ending = unit.min(*ending);
+        match self.units.get_mut(unit as usize) {
+            Some(place) => *place = Some(info),
+            None => self.units.push(Some(info)),
+        }
         unit
     }
 }

@@ -3,7 +3,10 @@
 //! What comes in: the streams of the groups, and the ends of windows. What goes out: whether templates say anything about
 //! a group. Where they do not, it is judged by levels, rates and lengths alone.
 
+use crate::detect::held;
 use crate::detect::template::{Miner, Quality, StreamSlot};
+
+use serde::{Deserialize, Serialize};
 
 use super::GroupNumber;
 
@@ -11,7 +14,7 @@ use super::GroupNumber;
 const MAX_STREAMS: usize = 1_000;
 
 /// The quality of the templates of each group; one group is looked at in a window, so the cost does not grow with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Worth {
     groups: Vec<(Vec<StreamSlot>, Quality)>,
     turn: usize,
@@ -30,6 +33,19 @@ impl Worth {
         {
             streams.insert(place, stream);
         }
+    }
+
+    /// Forgets a group, whose number another may get.
+    pub(super) fn forget(&mut self, group: u32) {
+        if let Some(known) = self.groups.get_mut(group as usize) {
+            *known = Default::default();
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        let streams = |(streams, _): &(Vec<StreamSlot>, Quality)| held::list::<StreamSlot>(streams.len());
+        held::list::<(Vec<StreamSlot>, Quality)>(self.groups.len()) + self.groups.iter().map(streams).sum::<usize>()
     }
 
     /// Ends a window: looks at the next group.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use super::past::Past;
 use super::trace::tally::Unit;
 use super::{Check, Gate};
@@ -183,6 +184,16 @@ impl Ratios {
         for unit in gone {
             self.open.remove(*unit);
         }
+    }
+
+    /// Bytes that they hold, but for what is counted in the open window.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let ring: usize = self.ring.iter().map(|window| held::list::<(Unit, u32)>(window.len())).sum();
+        ring + held::list::<Pair>(self.pairs.len())
+            + held::list::<((Unit, Unit), Known)>(self.rested.len())
+            + held::list::<Unit>(self.units.len())
+            + held::tree::<Unit, u64>(self.told.len())
     }
 
     /// Forgets the open window: it was not seen whole.

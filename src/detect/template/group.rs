@@ -12,6 +12,7 @@ use super::slot::{MOST, is_capitals, shape, threshold};
 use super::snapshot::stored;
 use super::store::{Origin, Row, RowKind, Seq, Store};
 use super::table::Table;
+use crate::detect::held;
 
 /// Members of a family that are remembered for its merging.
 const MEMBERS: usize = 64;
@@ -115,6 +116,25 @@ impl Groups {
             coarse: 0,
             places: Places::default(),
         }
+    }
+
+    /// Bytes that all of it holds.
+    pub(super) fn held(&self) -> usize {
+        let family = |one: &Family| held::list::<(u64, u8)>(one.values.len()) + held::list::<u32>(one.members.len());
+        let member = |one: &Member| one.atoms.len() * 8;
+        let bucket = |one: &Bucket| {
+            held::list::<Member>(one.sequences.len())
+                + one.sequences.iter().map(member).sum::<usize>()
+                + held::list::<Vec<u8>>(one.free.len())
+        };
+        self.families.held(family) + self.buckets.held(bucket)
+    }
+
+    /// Gives up what was not used of late.
+    pub(super) fn shed(&mut self) {
+        self.families.shed();
+        self.buckets.shed();
+        self.sequences = self.buckets.values().map(|bucket| bucket.sequences.len()).sum();
     }
 
     /// The slot of the template that an unseen sequence belongs to.

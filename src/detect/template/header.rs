@@ -6,6 +6,7 @@
 use super::byte::{is_alnum, is_letter, is_level, is_level_letter, place_in, word_hash};
 use super::column::{COLUMNS, Columns, Kind, ends_name, is_number, is_separator, is_time};
 use super::snapshot::stored;
+use crate::detect::held;
 
 /// Share of the lines that must agree, in percent; of names and separators a little less, for they are left out at times.
 const COVER: u32 = 95;
@@ -344,6 +345,11 @@ pub(super) struct Learner {
 }
 
 impl Learner {
+    /// Bytes that it holds besides itself.
+    pub(super) fn held(&self) -> usize {
+        held::list::<([u8; 2], Form)>(self.forms.len())
+    }
+
     pub(super) fn lines(&self) -> u32 {
         self.all.lines
     }

@@ -19,8 +19,10 @@ mod number;
 mod place;
 mod quality;
 mod reader;
+mod room;
 mod slot;
 mod snapshot;
+mod spot;
 mod store;
 mod stream;
 mod table;
@@ -71,7 +73,7 @@ impl Default for Limits {
 }
 
 /// A stream of a miner; good until [`Limits::streams`] others were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct StreamSlot(u32);
 
 /// What a line is.
@@ -165,7 +167,7 @@ impl Miner {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let mut store = Store::new();
-        store.most = limits.templates;
+        store.limit(limits.templates);
         Self {
             limits,
             store,
@@ -303,53 +305,11 @@ impl Miner {
         self.store.ids().into_iter().filter_map(|id| self.get(TemplateId(id)))
     }
 
-    /// The variable parts of a line, in order. Slow: for explanations.
-    #[must_use]
-    pub fn variables(&self, slot: StreamSlot, line: &str) -> Vec<Variable> {
-        let common = &self.common.headers;
-        let headers = self.streams.get(slot.0 as usize).map_or(common, |stream| stream.in_force(common));
-        self.variables_with(headers, line)
-    }
-
-    /// Where the variable parts of a line of any stream stand, in bytes, in order. Its header is taken to be the longest that
-    /// fits, of those learnt last. Slow: for explanations.
-    #[must_use]
-    pub fn marks(&self, line: &str) -> Vec<std::ops::Range<usize>> {
-        let mut wrap = wrapper::Wrap::default();
-        let bare = wrapper::strip(line.as_bytes(), &mut wrap);
-        let fitting = self.recent.iter().filter(|headers| headers.columns() > 0 && headers.cut(bare).fits);
-        let headers = fitting.max_by_key(|headers| headers.columns()).unwrap_or(&self.common.headers);
-        let mut reader = Reader::default();
-        let message = reader.whole(line.as_bytes(), headers).text;
-        // A message that had to be unescaped is nowhere in the line: all of it is read for itself.
-        let start = (message.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
-        let inside = start..start.saturating_add(message.len());
-        let inside = if line.get(inside.clone()).is_some() { inside } else { 0..0 };
-        let known = self.variables_with(headers, line).into_iter().filter_map(|part| part.range);
-        let rest = value::loose(line).filter(|part| part.end <= inside.start || part.start >= inside.end);
-        let mut parts: Vec<std::ops::Range<usize>> = known.chain(rest).collect();
-        parts.retain(|part| line.get(part.clone()).is_some());
-        parts.sort_by_key(|part| part.start);
-        parts
-    }
-
-    /// The kinds of the variable parts of a template's lines, in order, by its example.
-    #[must_use]
-    pub fn kinds(&self, id: TemplateId) -> Vec<ValueKind> {
-        let Some(row) = self.store.by_id(id.0) else { return Vec::new() };
-        let stream = self.streams.iter().find(|stream| stream.serial == row.stream);
-        let common = &self.common.headers;
-        let headers = stream.map_or(common, |stream| stream.in_force(common));
-        self.variables_with(headers, &row.example).iter().map(|variable| variable.kind).collect()
-    }
-
     /// What templates are worth for these streams.
     #[must_use]
     pub fn quality(&self, streams: &[StreamSlot]) -> Quality {
         let streams = streams.iter().filter_map(|slot| self.streams.get(slot.0 as usize));
-        let ids = self.store.ids();
-        let rows = ids.iter().filter_map(|id| self.store.by_id(*id));
-        quality::quality(streams, rows, self.store.len() > self.limits.templates)
+        quality::quality(streams, self.store.living(), self.store.len() > self.limits.templates)
     }
 
     /// How much it holds.
@@ -389,37 +349,13 @@ impl Miner {
         }
         let mut from = Bytes(rest);
         let (mut store, groups) = (Store::take(&mut from)?, Groups::take(&mut from)?);
-        store.most = limits.templates;
+        store.limit(limits.templates);
         let streams: Vec<Stream> = Vec::take(&mut from)?;
         let (hand, serials): (usize, u32) = Stored::take(&mut from)?;
         let (recent, common) = Stored::take(&mut from)?;
         let index = streams.iter().zip(0..).map(|(stream, slot)| (stream.key, slot)).collect();
         let hand = if hand < streams.len() { hand } else { 0 };
         Some(Self { limits, store, groups, reader: Reader::default(), streams, index, hand, serials, common, recent })
-    }
-
-    fn variables_with(&self, headers: &Headers, line: &str) -> Vec<Variable> {
-        let mut reader = Reader::default();
-        let mut message = reader.whole(line.as_bytes(), headers);
-        if self.groups.places.idle {
-            message.place = 0;
-        }
-        let view = message.view();
-        let row = self.store.peek(message.hash()).filter(|row| row.seq.atoms.len() == view.atoms.len());
-        // The message is a part of the line, or was unescaped elsewhere.
-        let offset = (message.text.as_ptr() as usize).checked_sub(line.as_ptr() as usize);
-        let offset = offset.filter(|offset| offset + message.text.len() <= line.len());
-        let is_slot = |i: usize| row.is_some_and(|row| row.seq.atoms.get(i) == Some(&atoms::V));
-        let variable = |i: usize| {
-            let (start, end) = *view.spans.get(i)?;
-            let (start, end) = (start as usize, end as usize);
-            let text = String::from_utf8_lossy(view.text.get(start..end)?).into_owned();
-            let word = view.atoms.get(i).is_some_and(|atom| *atom != atoms::V);
-            let kind = if word { ValueKind::Word } else { kind_of(&text) };
-            Some(Variable { range: offset.map(|offset| offset + start..offset + end), text, kind })
-        };
-        let wild = |i: &usize| view.atoms.get(*i) == Some(&atoms::V) || is_slot(*i);
-        (0..view.atoms.len()).filter(wild).filter_map(variable).collect()
     }
 }
 
@@ -458,7 +394,7 @@ fn follow(
     (cut, headed): (&header::Cut<'_>, bool),
     origin: Origin<'_>,
 ) -> (Part, Option<TemplateId>) {
-    let before = if stream.trace.is_idle() { None } else { Some(stream.trace.clone()) };
+    let before = if stream.trace.is_due() { Some(stream.trace.clone()) } else { None };
     let (mut header, mut headed) = (cut.message > 0, headed);
     if !headed && stream.lines < YOUNG {
         // Before a header is learnt, a line that begins with a time or a level has one, and then the others have.

@@ -12,10 +12,12 @@ use super::byte::{mix, word_hash};
 use super::snapshot::{Bytes, Stored, stored, stored_enum};
 use super::table::Table;
 use super::{Level, TemplateId};
+use crate::detect::held;
 use crate::time::Nanos;
 
-/// Entries of the cache from hash to template; a power of two.
+/// Entries of the cache from hash to template, at most and for each template that there may be; a power of two.
 const CACHE: usize = 1 << 16;
+const EACH: usize = 8;
 /// Merges that are remembered. Whoever keeps ids hears of each merge in time.
 const MERGES: usize = 1 << 16;
 /// Hashes of forgotten templates, so that one that comes back is not new.
@@ -69,6 +71,11 @@ pub(super) struct Seq {
 impl Seq {
     pub(super) fn view(&self) -> View<'_> {
         View { atoms: &self.atoms, spans: &self.spans, text: self.text.as_bytes() }
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.atoms.len() * 8 + self.spans.len() * size_of::<Span>() + self.text.len()
     }
 
     /// The sequence with variables where `wild` says so, and its text.
@@ -135,7 +142,7 @@ pub(super) struct Store {
     hand: usize,
     traces: usize,
     /// Templates from which on there is no room for traces.
-    pub(super) most: usize,
+    most: usize,
 }
 
 impl Store {
@@ -157,6 +164,18 @@ impl Store {
         }
     }
 
+    /// From now on there are at most so many templates. Also to be called after a restart.
+    pub(super) fn limit(&mut self, templates: usize) {
+        self.most = templates;
+        let size = (EACH * templates).next_power_of_two().clamp(1 << 10, CACHE);
+        if size != self.cache.len() {
+            let known = std::mem::replace(&mut self.cache, vec![Cached::default(); size].into());
+            for entry in known.iter().filter(|entry| entry.id != 0) {
+                cached(&mut self.cache, entry.hash).into_iter().for_each(|place| *place = *entry);
+            }
+        }
+    }
+
     /// Templates that live.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
@@ -173,6 +192,11 @@ impl Store {
 
     pub(super) fn row_mut(&mut self, slot: u32) -> Option<&mut Row> {
         self.rows.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Living templates in no order that says anything.
+    pub(super) fn living(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().flatten()
     }
 
     /// Living templates by rising id.
@@ -213,7 +237,7 @@ impl Store {
 
     /// The template of a hash, without taking note of it.
     pub(super) fn peek(&self, hash: u64) -> Option<&Row> {
-        let entry = self.cache.get(hash as usize & (CACHE - 1)).filter(|entry| entry.hash == hash);
+        let entry = self.cache.get(hash as usize & (self.cache.len() - 1)).filter(|entry| entry.hash == hash);
         let slot = self.keys.get(&hash).copied().or_else(|| self.slot(entry?.id))?;
         self.row(slot)
     }
@@ -222,7 +246,7 @@ impl Store {
     /// has overwritten.
     #[inline]
     pub(super) fn find(&mut self, hash: u64) -> Option<u32> {
-        let entry = self.cache[hash as usize & (CACHE - 1)];
+        let entry = self.cache[hash as usize & (self.cache.len() - 1)];
         if entry.hash == hash && self.row(entry.slot).is_some_and(|row| row.id == entry.id) {
             return Some(entry.slot);
         }
@@ -239,7 +263,7 @@ impl Store {
     /// From now on lines with this hash belong to the template.
     pub(super) fn remember(&mut self, hash: u64, slot: u32) {
         if let Some(id) = self.row(slot).map(|row| row.id)
-            && let Some(entry) = self.cache.get_mut(hash as usize & (CACHE - 1))
+            && let Some(entry) = cached(&mut self.cache, hash)
         {
             *entry = Cached { hash, slot, id };
         }
@@ -385,20 +409,53 @@ impl Store {
         for _ in 0..4.min(self.rows.len()) {
             self.hand = (self.hand + 1) % self.rows.len();
             let old = self.rows.get(self.hand).and_then(Option::as_ref).is_some_and(|row| row.last < before);
-            if old && let Some(row) = self.rows.get_mut(self.hand).and_then(Option::take) {
-                self.free.push(self.hand as u32);
-                self.slots.remove(&row.id);
-                if self.keys.get(&row.key) == Some(&(self.hand as u32)) {
-                    self.keys.remove(&row.key);
-                }
-                self.traces -= usize::from(row.kind == RowKind::Trace).min(self.traces);
-                *self.tombs.entry(row.key).0 = row.id;
-                if let Some(entry) = self.cache.get_mut(row.key as usize & (CACHE - 1))
-                    && entry.hash == row.key
-                {
-                    *entry = Cached::default();
-                }
+            if old {
+                self.forget(self.hand);
             }
+        }
+    }
+
+    /// Forgets the quarter of the templates that was seen longest ago; of equals those with fewest lines.
+    pub(super) fn shed(&mut self) -> usize {
+        let mut all: Vec<(Nanos, u64, u32, usize)> = (self.rows.iter().enumerate())
+            .filter_map(|(slot, row)| row.as_ref().map(|row| (row.last, row.count, row.id, slot)))
+            .collect();
+        all.sort_unstable();
+        all.truncate(all.len().div_ceil(4));
+        for (.., slot) in &all {
+            self.forget(*slot);
+        }
+        self.keys.shrink_to_fit();
+        self.slots.shrink_to_fit();
+        all.len()
+    }
+
+    /// Bytes that all of it holds.
+    pub(super) fn held(&self) -> usize {
+        let text = |row: &Row| row.seq.held() + row.example.len();
+        held::list::<Option<Row>>(self.rows.len())
+            + self.rows.iter().flatten().map(text).sum::<usize>()
+            + held::map::<u64, u32>(self.keys.len())
+            + held::map::<u32, u32>(self.slots.len())
+            + self.cache.len() * size_of::<Cached>()
+            + held::map::<u32, u32>(self.parents.len())
+            + held::list::<u32>(self.merged.len() + self.free.len())
+            + self.tombs.held(|_| 0)
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let Some(row) = self.rows.get_mut(slot).and_then(Option::take) else { return };
+        self.free.push(slot as u32);
+        self.slots.remove(&row.id);
+        if self.keys.get(&row.key) == Some(&(slot as u32)) {
+            self.keys.remove(&row.key);
+        }
+        self.traces -= usize::from(row.kind == RowKind::Trace).min(self.traces);
+        *self.tombs.entry(row.key).0 = row.id;
+        if let Some(entry) = cached(&mut self.cache, row.key)
+            && entry.hash == row.key
+        {
+            *entry = Cached::default();
         }
     }
 
@@ -414,6 +471,12 @@ impl Store {
         }
         TemplateId(row.id)
     }
+}
+
+/// The place of a hash in the cache.
+fn cached(cache: &mut [Cached], hash: u64) -> Option<&mut Cached> {
+    let at = hash as usize & cache.len().wrapping_sub(1);
+    cache.get_mut(at)
 }
 
 /// The sequence of a trace: what was thrown, and frames. The text of its event is shown before.
@@ -472,7 +535,7 @@ impl Stored for Store {
         }
         for (hash, id) in Vec::<(u64, u32)>::take(from)? {
             let slot = store.slots.get(&id).copied().unwrap_or(u32::MAX);
-            *store.cache.get_mut(hash as usize & (CACHE - 1))? = Cached { hash, slot, id };
+            *cached(&mut store.cache, hash)? = Cached { hash, slot, id };
         }
         store.next = u32::take(from)?.max(1);
         for (child, parent) in Vec::<(u32, u32)>::take(from)? {

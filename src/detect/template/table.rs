@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::snapshot::{Bytes, Stored};
+use crate::detect::held;
 
 /// At most `capacity` rows.
 #[derive(Clone, Debug)]
@@ -62,6 +63,27 @@ impl<T: Default> Table<T> {
         self.evicted += 1;
         let row = self.rows.get_mut(at)?;
         Some(std::mem::take(&mut row.value))
+    }
+
+    /// Bytes that it holds, with those that each value holds elsewhere.
+    pub(super) fn held(&self, value: impl Fn(&T) -> usize) -> usize {
+        let own = held::list::<Row<T>>(self.rows.len()) + held::map::<u64, u32>(self.rows.len());
+        own + self.rows.iter().map(|row| value(&row.value)).sum::<usize>()
+    }
+
+    /// Gives up all rows that were not used since this was last called, or the hand came by.
+    pub(super) fn shed(&mut self) {
+        let before = self.rows.len();
+        self.rows.retain_mut(|row| std::mem::take(&mut row.used));
+        self.evicted += (before - self.rows.len()) as u64;
+        self.rows.shrink_to_fit();
+        self.index = self.rows.iter().zip(0..).map(|(row, at)| (row.key, at)).collect();
+        self.hand = 0;
+    }
+
+    /// All values.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.rows.iter().map(|row| &row.value)
     }
 
     fn insert(&mut self, key: u64) -> (usize, Option<T>) {

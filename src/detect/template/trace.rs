@@ -79,6 +79,12 @@ enum Look<'a> {
 }
 
 impl Trace {
+    /// Bytes that it holds besides itself.
+    pub(super) fn held(&self) -> usize {
+        let frames = &self.signature.frames;
+        self.signature.thrown.len() + frames.iter().map(|frame| size_of::<String>() + frame.len()).sum::<usize>()
+    }
+
     /// Takes a line. `header`: it begins with the stream's header, so it is an event unless it is a frame without doubt.
     /// `headed`: lines of this stream have a header at all.
     #[inline]
@@ -129,6 +135,11 @@ impl Trace {
     /// The signature that was handed out last.
     pub(super) fn told(&self) -> Option<&Signature> {
         if self.told { Some(&self.signature) } else { None }
+    }
+
+    /// Whether there is something to hand out when it is over.
+    pub(super) fn is_due(&self) -> bool {
+        !self.told && self.mode != Mode::None
     }
 
     pub(super) fn is_idle(&self) -> bool {

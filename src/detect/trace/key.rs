@@ -20,6 +20,8 @@ const RATED_AT: [u64; 4] = [4_000, 10_000, 25_000, 50_000];
 const GOOD: f64 = 1.0;
 /// Values of a slot, and slots, that are remembered while searching.
 const MAX_VALUES: usize = 20_000;
+/// Values of all slots together: 10 MB.
+const MAX_ALL: usize = 200_000;
 const MAX_SLOTS: usize = 64;
 /// Ways to write the marker of one slot, such as `TraceID: ` and `trace_id":"`.
 const MAX_MARKERS: usize = 4;
@@ -99,6 +101,8 @@ impl From<StoredSlot> for Slot {
 #[derive(Clone, Debug, Default)]
 struct Search {
     lines: u64,
+    /// Values of all slots.
+    values: usize,
     slots: BTreeMap<(String, Shape), Values>,
 }
 
@@ -215,7 +219,9 @@ impl Search {
                 *values.markers.entry(one.marker.to_owned()).or_default() += 1;
             }
             let value = hash(one.value);
-            if values.by_value.len() < MAX_VALUES || values.by_value.contains_key(&value) {
+            let room = values.by_value.len() < MAX_VALUES && self.values < MAX_ALL;
+            if room || values.by_value.contains_key(&value) {
+                self.values += usize::from(!values.by_value.contains_key(&value));
                 let seen = values.by_value.entry(value).or_default();
                 seen.lines += 1;
                 seen.templates |= 1 << (template.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);

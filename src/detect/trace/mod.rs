@@ -13,11 +13,14 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use rustc_hash::FxHashSet;
+
 use key::KeyFinder;
-use open::OpenSessions;
-use tally::{COUNTS, SPANS, Tally, TypeTally, Unit, sorted};
+use open::{MAX_OPEN, OpenSessions};
+use tally::{COUNTS, MAX_ALL, SPANS, Tally, TypeTally, Unit, sorted};
 
 use super::PatternKind;
+use super::held;
 use super::past::Past;
 use super::tail::upper_tail;
 use super::{Check, Gate};
@@ -139,6 +142,14 @@ pub struct Trace {
     /// Windows so far, and in a day.
     windows: u64,
     day: u64,
+    /// Parts of a tally; 0: [`MAX_ALL`]. Not stored: it follows from the settings.
+    #[serde(skip)]
+    most: usize,
+    /// Of windows that were learnt, for their memory.
+    #[serde(skip)]
+    spare: Tally,
+    #[serde(skip)]
+    spare_types: Vec<TypeTally>,
 }
 
 impl Trace {
@@ -148,11 +159,44 @@ impl Trace {
         Self { day: u64::try_from(24 * HOUR / window.max(1)).unwrap_or(1), ..Self::default() }
     }
 
+    /// From now on it holds at most this share of what it may hold, 0 to 1. Also to be called after a restart.
+    pub fn limit(&mut self, share: f64) {
+        let part = |most: usize| (most as f64 * share.clamp(0.0, 1.0)) as usize;
+        self.open.limit(part(MAX_OPEN).max(500));
+        self.most = part(MAX_ALL).max(1_000);
+    }
+
+    fn most_parts(&self) -> usize {
+        if self.most == 0 { MAX_ALL } else { self.most }
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let tallies: usize = self.recent.iter().chain([&self.model]).map(Tally::held).sum();
+        let ended = self.recent.back().map_or(0.0, Tally::sessions) as usize;
+        let gaps: usize = self.gaps.iter().map(|gaps| held::list::<u64>(gaps.len())).sum();
+        self.open.held(ended) + tallies + gaps + held::list::<Tally>(self.recent.len())
+    }
+
+    /// Forgets units, and groups.
+    pub fn forget(&mut self, gone: &FxHashSet<Unit>, groups: &[u32]) {
+        self.open.forget(gone);
+        self.recent.iter_mut().for_each(|tally| tally.forget(gone, groups));
+        self.model.forget(gone, groups);
+        let has = |unit: Unit| gone.contains(&unit);
+        self.wrong.retain(|(kind, ..)| match *kind {
+            Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => !has(at),
+            Kind::Order(from, to) => !has(from) && !has(to),
+            Kind::Slow(group) => !groups.contains(&group),
+        });
+    }
+
     /// Counts an event. `None` when it belongs to no session, else whether sessions of this type usually have it in their
     /// midst: how many begin with it is for its own count to say.
     pub fn add(&mut self, ts: Nanos, (group, unit): (u32, Unit), line: &str) -> Option<bool> {
         let key = self.keys.key(line, unit.into())?;
-        let root = self.open.add(key, ts, group, unit);
+        let root = self.open.add(key, ts, group, unit)?;
         let model = self.model.types.get(&root).filter(|model| root != unit && model.sessions >= ENOUGH);
         Some(model.is_some_and(|model| present(model, unit) >= RARE * f64::from(model.sessions)))
     }
@@ -166,8 +210,10 @@ impl Trace {
     /// Ends a window: the sessions that are over by now are judged together with those of the windows before. `bad` says
     /// of a unit whether its level is warn or worse: only such lines are told when they are where they never were.
     pub fn close(&mut self, end: Nanos, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
-        let mut now = Tally::default();
-        self.open.close(end, |session| now.add(session));
+        let mut now = std::mem::take(&mut self.spare);
+        let most = self.most_parts();
+        let types = &mut self.spare_types;
+        self.open.close(end, |session| now.add(session, most, types));
         self.recent.push_back(now);
         self.gaps.push_back(self.open.take_gaps());
         self.windows += 1;
@@ -196,7 +242,9 @@ impl Trace {
                 oldest.correct(*kind, &self.model);
             }
         }
-        self.model.merge(&oldest);
+        self.model.merge(&oldest, self.most_parts());
+        oldest.clear_into(&mut self.spare_types);
+        self.spare = oldest;
         self.model.age(MOST);
     }
 

@@ -3,18 +3,24 @@
 //! What comes in: events with their session keys. What goes out: sessions that have been quiet for longer than their
 //! like ever are. Bounded: sessions, and the parts of one.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::super::held;
 use super::tally::Unit;
 use crate::time::{Nanos, SECOND};
 
-/// Open sessions; past it those that were quiet longest are dropped unjudged.
-const MAX_OPEN: usize = 20_000;
+/// Open sessions at the end of a window; past it those that were quiet longest are dropped unjudged. In the midst of a window
+/// there may be twice as many; a line of one more is in no session.
+pub(super) const MAX_OPEN: usize = 20_000;
+/// Parts of all open sessions together, for each of those; past it sessions are counted by what they have.
+const PARTS: usize = 32;
 /// Sessions that are over whose memory is used again: as many as may end with one window of heavy traffic, and small ones, so
 /// that they hold 15 MB at most.
 const MAX_SPARE: usize = 8_000;
 const SPARE_PARTS: usize = 32;
+/// Bytes of an ordinary one.
+const SPARE: usize = 512;
 /// Units, groups and steps of one session.
 const MAX_PARTS: usize = 256;
 /// A session ends after this long without a line, until the gaps inside of sessions are known.
@@ -58,9 +64,11 @@ impl Session {
         self.steps.clear();
     }
 
-    fn add(&mut self, ts: Nanos, group: u32, unit: Unit) {
+    /// Counts a line. With `most` parts of a kind it takes no more; a new session has at least one.
+    fn add(&mut self, ts: Nanos, group: u32, unit: Unit, most: usize) {
         self.last = self.last.max(ts);
-        let (room, more) = (self.counts.len() < MAX_PARTS, self.spans.len() < MAX_PARTS);
+        let most = if self.counts.is_empty() { 1 } else { most };
+        let (room, more) = (self.counts.len() < most, self.spans.len() < most);
         match self.counts.iter_mut().find(|(known, _)| *known == unit) {
             Some((_, count)) => *count = count.saturating_add(1),
             None if room => self.counts.push((unit, 1)),
@@ -71,13 +79,23 @@ impl Session {
                 let step = (part.unit, unit);
                 part.last = part.last.max(ts);
                 part.unit = unit;
-                if self.steps.len() < MAX_PARTS && !self.steps.contains(&step) {
+                if self.steps.len() < most && !self.steps.contains(&step) {
                     self.steps.push(step);
                 }
             }
             None if more => self.spans.push(Part { group, first: ts, last: ts, unit }),
             None => {}
         }
+    }
+
+    fn parts(&self) -> usize {
+        self.counts.len() + self.spans.len() + self.steps.len()
+    }
+
+    fn has_any(&self, gone: &FxHashSet<Unit>) -> bool {
+        self.counts.iter().any(|(unit, _)| gone.contains(unit))
+            || self.spans.iter().any(|part| gone.contains(&part.unit))
+            || self.steps.iter().any(|(from, to)| gone.contains(from) || gone.contains(to))
     }
 
     /// Whether it holds little memory.
@@ -126,6 +144,15 @@ pub struct OpenSessions {
     /// Sessions that are over, for their memory.
     #[serde(skip)]
     spare: Vec<Session>,
+    /// Those that end with a window; empty between.
+    #[serde(skip)]
+    ended: Vec<(u64, Session)>,
+    /// At most so many; 0: [`MAX_OPEN`]. Not stored: it follows from the settings.
+    #[serde(skip)]
+    most: usize,
+    /// Parts of all of them.
+    #[serde(skip)]
+    parts: usize,
 }
 
 fn no_gaps() -> Vec<u64> {
@@ -141,13 +168,46 @@ impl Default for OpenSessions {
             known: 0,
             whole_from: None,
             spare: Vec::new(),
+            ended: Vec::new(),
+            most: 0,
+            parts: 0,
         }
     }
 }
 
 impl OpenSessions {
-    /// Counts a line of a session, and says what the session began with.
-    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) -> Unit {
+    /// From now on there are at most so many. Also to be called after a restart.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.most = most;
+        self.parts = self.open.values().map(Session::parts).sum();
+    }
+
+    fn most(&self) -> usize {
+        if self.most == 0 { MAX_OPEN } else { self.most }
+    }
+
+    /// Bytes that they hold, with those that are kept for their memory: about as many as `ended` in the last window.
+    pub(super) fn held(&self, ended: usize) -> usize {
+        // Three short lists each; a part of a kind is 8 to 32 bytes, and lists have some room.
+        let lists = self.parts * 16 + self.open.len() * 48;
+        held::map::<u64, Session>(self.open.len()) + lists + ended.min(MAX_SPARE) * SPARE
+    }
+
+    /// Forgets units, and with them the sessions that have them.
+    pub(super) fn forget(&mut self, gone: &FxHashSet<Unit>) {
+        self.open.retain(|_, session| !session.has_any(gone));
+        self.open.shrink_to_fit();
+        self.spare = Vec::new();
+        self.limit(self.most);
+    }
+
+    /// Counts a line of a session, and says what the session began with. `None`: there are too many sessions for a new one.
+    pub fn add(&mut self, key: u64, ts: Nanos, group: u32, unit: Unit) -> Option<Unit> {
+        let most = self.most();
+        if self.open.len() >= 2 * most && !self.open.contains_key(&key) {
+            return None;
+        }
+        let parts = if self.parts < PARTS * most { MAX_PARTS } else { 0 };
         self.whole_from.get_or_insert(ts.saturating_add(FIRST_QUIET));
         let session = self.open.entry(key).or_insert_with(|| match self.spare.pop() {
             Some(mut session) => {
@@ -163,8 +223,10 @@ impl OpenSessions {
                 *count += 1;
             }
         }
-        session.add(ts, group, unit);
-        session.root()
+        let before = session.parts();
+        session.add(ts, group, unit, parts);
+        self.parts += session.parts() - before;
+        Some(session.root())
     }
 
     /// The gaps of the window that ends now: `learn` takes them in once they are known to be ordinary. Right away while
@@ -203,6 +265,7 @@ impl OpenSessions {
     /// Forgets all that is open: lines before `start` were not read.
     pub(super) fn jump(&mut self, start: Nanos) {
         self.open.clear();
+        self.parts = 0;
         self.whole_from = Some(start.saturating_add(self.quiet()));
     }
 
@@ -227,19 +290,29 @@ impl OpenSessions {
     pub fn close(&mut self, now: Nanos, mut closed: impl FnMut(&Session)) {
         let over = now.saturating_sub(self.quiet());
         let whole_from = self.whole_from.unwrap_or(Nanos::MAX);
-        for (_, session) in self.open.extract_if(|_, session| session.last < over) {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.extend(self.open.extract_if(|_, session| session.last < over));
+        // Where there are too many kinds of sessions, the first come is the first served: not in the order of the map, which
+        // depends on how it grew.
+        ended.sort_unstable_by_key(|(key, _)| *key);
+        for (_, session) in ended.drain(..) {
             if session.first >= whole_from {
                 closed(&session);
             }
+            self.parts -= session.parts().min(self.parts);
             if self.spare.len() < MAX_SPARE && session.is_small() {
                 self.spare.push(session);
             }
         }
-        if self.open.len() > MAX_OPEN {
+        self.ended = ended;
+        self.ended.shrink_to(MAX_SPARE);
+        let most = self.most();
+        if self.open.len() > most {
             let mut by_age: Vec<(Nanos, u64)> = self.open.iter().map(|(key, one)| (one.last, *key)).collect();
             by_age.sort_unstable();
-            for (_, key) in by_age.iter().take(self.open.len() - MAX_OPEN) {
-                self.open.remove(key);
+            for (_, key) in by_age.iter().take(self.open.len() - most) {
+                let gone = self.open.remove(key);
+                self.parts -= gone.map_or(0, |session| session.parts()).min(self.parts);
             }
         }
     }

@@ -3,9 +3,10 @@
 //! What comes in: closed sessions. What goes out: counts. Sums only, so the order in which sessions are closed does not
 //! matter. Everything is bounded: types, and per type units and steps.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::super::held;
 use super::Kind;
 use super::open::Session;
 
@@ -20,7 +21,10 @@ pub const SPANS: usize = 44;
 const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 /// Units, groups and steps of all types together: some 2 MB.
-const MAX_ALL: usize = 20_000;
+pub(super) const MAX_ALL: usize = 20_000;
+/// Types whose memory is used again, and parts that one had at most: the memory of big ones is given back.
+const SPARE: usize = 64;
+const SPARE_PARTS: usize = 64;
 
 /// Sessions of one type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,14 +54,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a closed session.
-    pub fn add(&mut self, session: &Session) {
+    /// Counts a closed session; all types together get so many parts.
+    pub fn add(&mut self, session: &Session, most_parts: usize, spare: &mut Vec<TypeTally>) {
         if self.types.len() >= MAX_TYPES && !self.types.contains_key(&session.root()) {
             return;
         }
         // Once full, sessions are still counted, by the parts that are known.
-        let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
-        let tally = self.types.entry(session.root()).or_default();
+        let most = if self.parts < most_parts { MAX_PARTS } else { 0 };
+        let tally = self.types.entry(session.root()).or_insert_with(|| spare.pop().unwrap_or_default());
         let before = tally.parts();
         tally.sessions += 1.0;
         for (unit, count) in session.counts() {
@@ -78,13 +82,13 @@ impl Tally {
         self.parts += tally.parts() - before;
     }
 
-    /// Adds another tally to this one.
-    pub fn merge(&mut self, other: &Self) {
+    /// Adds another tally to this one; all types together get so many parts.
+    pub fn merge(&mut self, other: &Self, most_parts: usize) {
         for (root, from) in sorted(&other.types) {
             if self.types.len() >= MAX_TYPES && !self.types.contains_key(root) {
                 continue;
             }
-            let most = if self.parts < MAX_ALL { MAX_PARTS } else { 0 };
+            let most = if self.parts < most_parts { MAX_PARTS } else { 0 };
             let to = self.types.entry(*root).or_default();
             let before = to.parts();
             to.merge(from, most);
@@ -123,6 +127,44 @@ impl Tally {
         self.parts = self.types.values().map(TypeTally::parts).sum();
     }
 
+    /// Forgets everything but the memory of its types, which it hands on.
+    pub(super) fn clear_into(&mut self, spare: &mut Vec<TypeTally>) {
+        for (_, mut one) in self.types.drain() {
+            if spare.len() < SPARE && one.parts() <= SPARE_PARTS {
+                one.sessions = 0.0;
+                one.units.clear();
+                one.spans.clear();
+                one.steps.clear();
+                spare.push(one);
+            }
+        }
+        self.parts = 0;
+    }
+
+    /// Forgets units and groups.
+    pub(super) fn forget(&mut self, gone: &FxHashSet<Unit>, groups: &[u32]) {
+        self.types.retain(|root, _| !gone.contains(root));
+        for one in self.types.values_mut() {
+            one.units.retain(|unit, _| !gone.contains(unit));
+            one.steps.retain(|(from, to), _| !gone.contains(from) && !gone.contains(to));
+            one.spans.retain(|group, _| !groups.contains(group));
+            one.units.shrink_to_fit();
+            one.steps.shrink_to_fit();
+        }
+        self.types.shrink_to_fit();
+        self.parts = self.types.values().map(TypeTally::parts).sum();
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        let one = |one: &TypeTally| {
+            held::map::<Unit, [f32; COUNTS]>(one.units.len())
+                + held::map::<u32, [f32; SPANS]>(one.spans.len())
+                + held::map::<(Unit, Unit), f32>(one.steps.len())
+        };
+        held::map::<Unit, TypeTally>(self.types.len()) + self.types.values().map(one).sum::<usize>()
+    }
+
     /// Sessions of all types.
     pub(super) fn sessions(&self) -> f64 {
         self.types.values().map(|one| f64::from(one.sessions)).sum()
@@ -157,8 +199,19 @@ impl TypeTally {
         self.units.len() + self.spans.len() + self.steps.len()
     }
 
+    /// With room for all of them, the order in which they are taken does not show.
     fn merge(&mut self, other: &Self, most: usize) {
         self.sessions += other.sessions;
+        if self.parts() + other.parts() <= most {
+            let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            other.units.iter().for_each(|(unit, counts)| add(self.units.entry(*unit).or_default(), counts));
+            other
+                .spans
+                .iter()
+                .for_each(|(group, counts)| add(self.spans.entry(*group).or_insert([0.0; SPANS]), counts));
+            other.steps.iter().for_each(|(step, count)| *self.steps.entry(*step).or_default() += count);
+            return;
+        }
         for (unit, counts) in sorted(&other.units) {
             if self.units.len() < most || self.units.contains_key(unit) {
                 let to = self.units.entry(*unit).or_default();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::link::Sql;
-use crate::store::{commit, delivery, dispatch, incident, lease, prune, resume, share};
+use crate::store::{chain, commit, delivery, dispatch, incident, lease, prune, resume, share};
 
 on_both!(the_shape_of_another_version_is_refused, a_reader_does_not_change_the_shape_of_an_older_one);
 
@@ -49,6 +49,8 @@ async fn a_reader_does_not_change_the_shape_of_an_older_one(ground: Ground) {
 fn questions() -> Vec<(&'static str, Sql)> {
     vec![
         ("watch", resume::WATCH.into()),
+        ("chain", chain::LINK.into()),
+        ("chain anew", chain::DROP.into()),
         ("snapshots", resume::SNAPSHOTS.into()),
         ("windows", resume::WINDOWS.into()),
         ("all windows", resume::ALL_WINDOWS),

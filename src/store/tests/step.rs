@@ -4,6 +4,7 @@ use super::*;
 
 on_both!(
     a_story_of_one_watch,
+    what_changed_is_written_and_the_whole_comes_back,
     commands_wait_until_a_step_has_carried_them_out,
     the_same_commit_twice_changes_nothing_more,
     a_commit_that_is_dropped_half_way_leaves_nothing,
@@ -58,6 +59,53 @@ async fn a_story_of_one_watch(ground: Ground) {
     assert_eq!(detail.deliveries.len(), 2);
     assert_eq!(detail.deliveries[1].notification, rows[1].notification);
     assert_eq!(store.incident("00b").await.unwrap(), None);
+}
+
+/// A document of a watch that changes a little with each step.
+fn document(step: i64) -> String {
+    (0..500).map(|n| format!("[{n},{}],", 1_000 + (step + n) % 7 * 100)).collect()
+}
+
+async fn what_changed_is_written_and_the_whole_comes_back(ground: Ground) {
+    let mut store = ground.open().await;
+    let bytes = "SELECT COALESCE(SUM(LENGTH(bytes)), 0) AS n FROM chains";
+    let mut sizes = Vec::new();
+    for number in 0..300 {
+        let (carry, patterns) = (document(number), document(2 * number).into_bytes());
+        let step = Step {
+            watch: Some(Arc::from("all")),
+            done_until: T0 + number,
+            carry: Some(carry.clone()),
+            patterns: if number % 3 == 0 { None } else { Some(patterns.clone()) },
+            ..Step::default()
+        };
+        write(&store, &step, &[], T0).await;
+        if number % 7 == 0 {
+            // Written twice, as when nobody knows whether it was committed.
+            write(&store, &step, &[], T0).await;
+        }
+        if number % 90 == 50 {
+            store.close().await.unwrap();
+            store = ground.open().await;
+        }
+        let state = store.watch_state("all").await.unwrap().unwrap();
+        assert_eq!(state.carry.as_deref(), Some(carry.as_str()), "{number}");
+        if number % 3 > 0 {
+            assert_eq!(state.patterns.as_deref(), Some(patterns.as_slice()), "{number}");
+        }
+        let held = store.read("look", Statement::plain(bytes), |row| row.get::<i64>("n")).await.unwrap();
+        sizes.push(held[0]);
+    }
+    assert!(sizes.iter().all(|size| *size < 4 * sizes[1]), "it stays bounded: {sizes:?}");
+    // Who comes back after another has written does not go on behind what he does not know.
+    let other = Step { watch: Some(Arc::from("all")), carry: Some("of another".to_owned()), ..Step::default() };
+    let theirs = Statement::plain("DELETE FROM chains");
+    store.write("change", theirs).await.unwrap();
+    write(&store, &other, &[], T0).await;
+    assert_eq!(store.watch_state("all").await.unwrap().unwrap().carry.as_deref(), Some("of another"));
+    // A damaged row is left aside.
+    store.write("change", Statement::plain("UPDATE chains SET checksum = 1")).await.unwrap();
+    assert_eq!(store.watch_state("all").await.unwrap().unwrap().carry, None);
 }
 
 async fn commands_wait_until_a_step_has_carried_them_out(ground: Ground) {
