@@ -10,8 +10,11 @@ Prints Markdown; --write puts it between the markers of a document; --json keeps
 --ablation measures something else, between markers of its own: what each detector finds alone, and what is found without it.
 """
 import argparse
+import gzip
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +53,10 @@ DAYS = [
     ("clean72", ["--seed", "1", "--hours", "72"]),
     ("clean72-rate012", ["--seed", "1", "--hours", "72", "--rate", "0.12"]),
 ]
+# The same without the ids of requests, as most services log: (name, stream that it is made of).
+PLAIN_FAULTS = [(f"{name}-noid", name, options) for name, options in FAULTS]
+PLAIN_CLEAN = [(f"{name}-noid", name, options) for name, options in CLEAN + DAYS]
+IDS = re.compile(r" ?TraceID: [0-9a-f]+ SpanID: [0-9a-f]+")
 
 
 class Runner:
@@ -171,19 +178,38 @@ def stream(shared, folder, name, options):
     return file
 
 
+def plain(shared, folder, name, of, options):
+    """The file of a stream without ids, made when it is not there."""
+    source, out = stream(shared, folder, of, options), os.path.join(folder, name)
+    file = os.path.join(out, "stream.tsv.gz")
+    if not os.path.exists(file):
+        print(f"  making {file}", file=sys.stderr)
+        os.makedirs(out, exist_ok=True)
+        for truth in ("incidents.tsv", "benign.tsv"):
+            shutil.copy(os.path.join(folder, of, truth), out)
+        text = {"encoding": "utf-8", "newline": "\n"}
+        with gzip.open(source, "rt", **text) as lines, gzip.open(file + ".part", "wt", compresslevel=1, **text) as made:
+            made.writelines(IDS.sub("", line) for line in lines)
+        os.replace(file + ".part", file)
+    return file
+
+
 def resampled(runner, shared, folder, days):
     sets = [
         ("faults, 5 x 6 h", FAULTS, "prototype: 27 named (any 29), 3 false in 15.7 h, 8 of 20 benign"),
+        ("the same without ids", PLAIN_FAULTS, ""),
         ("clean, 2 x 6 h", CLEAN, "prototype: 2 false in 11.8 h (simple 195)"),
     ]
     if days:
         sets += [
             ("clean, 72 h", DAYS[:1], "prototype, 24 h: 10 a day (simple 227)"),
             ("clean, 72 h, rate 0.12", DAYS[1:], "prototype, 24 h: 32 a day (simple 197)"),
+            ("all clean ones without ids", PLAIN_CLEAN, ""),
         ]
     rows = []
     for name, streams, beside in sets:
-        reports = [runner.run(stream(shared, folder, one, options)) for one, options in streams]
+        files = [stream(shared, folder, *one) if len(one) == 2 else plain(shared, folder, *one) for one in streams]
+        reports = [runner.run(file) for file in files]
         rows.append(pooled([report for report in reports if report], name, beside))
     header = ["streams", "found and named", "by kind", "median delay", "notifications", "false", "false a day (95 %)",
               "alarm windows / normal hour", "benign notified", "beside"]
@@ -259,9 +285,10 @@ def generated_ablated(runner, generator, folder):
 
 def streams_ablated(runner, shared, folder):
     """The resampled streams with faults and the clean ones, and real faults: found and named, false."""
-    pools = {"faults": [], "clean": [], "trainticket": []}
+    pools = {"faults": [], "clean": [], "plain": [], "trainticket": []}
     for pool, streams in (("faults", FAULTS), ("clean", CLEAN)):
         pools[pool] = [variants(runner, stream(shared, folder, one, options)) for one, options in streams]
+    pools["plain"] = [variants(runner, plain(shared, folder, *one)) for one in PLAIN_FAULTS]
     pools["trainticket"] = [variants(runner, os.path.join(shared, "data", "trainticket/trainticket_dev.tsv.gz"))]
     total = lambda pool, key, variant: sum(reports[variant][key] or 0 for reports in pools[pool])
     found = lambda pool, variant: f"{total(pool, 'incidents_found', variant)}"
@@ -272,16 +299,16 @@ def streams_ablated(runner, shared, folder):
         cells = [detector]
         for variant in ((kind, detector), ("without", detector)):
             if variant not in pools["faults"][0]:
-                cells += [""] * 5
+                cells += [""] * 6
                 continue
             cells += [
                 found("faults", variant),
                 total("faults", "false_notifications", variant) + total("clean", "false_notifications", variant),
-                total("faults", "benign_notified", variant),
+                total("faults", "benign_notified", variant), found("plain", variant),
                 found("trainticket", variant), total("trainticket", "notifications", variant),
             ]
         rows.append(cells)
-    head = ["found", "false", "benign", "trainticket found", "its notifications"]
+    head = ["found", "false", "benign", "found without ids", "trainticket found", "its notifications"]
     return table(["detector", *(f"alone: {one}" if one == "found" else one for one in head),
                   *(f"without: {one}" if one == "found" else one for one in head)], rows)
 
@@ -291,7 +318,7 @@ def ablated(runner, shared, folder, generator):
     if folder:
         parts += [
             "Incidents, online, 10 s windows: resampled streams, five with 50 faults and 20 harmless surprises, two clean, 27.5 "
-            "normal hours in all; and `trainticket` with 26 real faults:",
+            "normal hours in all; the five without ids; and `trainticket` with 26 real faults:",
             streams_ablated(runner, shared, folder),
         ]
     if folder and generator:

@@ -42,7 +42,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::Order => "steps in an unusual order",
         PatternKind::Rare => "a line that it seldom logs",
         PatternKind::Value => "a value far from usual",
-        PatternKind::Ratio => "lines that came together do not",
+        PatternKind::Ratio => "lines are missing that come with others",
     }
 }
 
@@ -80,10 +80,9 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             ("value", format!("{name}{} in {} lines", number(seen), number(one.seen)), range, line)
         }
         (PatternKind::Ratio, after) => {
-            let with = after.as_ref().map(|after| format!(" beside {} \"{after}\"", number(one.of)));
+            let with = after.as_ref().map(|after| format!(", which comes with \"{after}\" ({} times)", number(one.of)));
             let line = line.map(|line| format!("{line}{}", with.unwrap_or_default()));
-            let what = if one.seen < one.expected { "too seldom" } else { "too often" };
-            (what, format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
+            ("too seldom", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
         }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
@@ -395,6 +394,15 @@ mod tests {
                 PatternKind::Order,
                 Some("paid"),
                 format!("steps in an unusual order | other order {of}: \"order <*> stored\" right after \"paid\""),
+            ),
+            (
+                PatternKind::Ratio,
+                Some("paid"),
+                concat!(
+                    "lines are missing that come with others | too seldom 14 times in 3 windows, expected 0.1 (up to 2): ",
+                    "\"order <*> stored\", which comes with \"paid\" (15 times)"
+                )
+                .to_owned(),
             ),
             (
                 PatternKind::Burst,

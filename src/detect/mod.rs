@@ -211,7 +211,7 @@ pub enum PatternKind {
     Order,
     /// A line that few windows have; windows of lines only. `seen` and `of` are windows.
     Rare,
-    /// A line comes seldom beside one that it used to come with. `seen` and `expected` are its lines, `of` those of the
+    /// A line comes too seldom beside one that it used to come with. `seen` and `expected` are its lines, `of` those of the
     /// other, which stands in `after`.
     Ratio,
     /// A number in a line is far from all that stood there before. `seen` are lines.
