@@ -177,7 +177,7 @@ impl<S: Source> Reader<S> {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(self.core.clock.wall(pause)) => {}
+                () = self.core.clock.sleep(pause) => {}
             }
         }
         // Without a step of its own, what is stored is another's.
