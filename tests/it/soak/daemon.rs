@@ -17,10 +17,10 @@ pub(crate) const CLOCK: &str = "SOAK_CLOCK";
 pub(crate) fn run() {
     let Some(file) = std::env::var_os(CLOCK) else { return };
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let loader = Loader::new(None, std::env::vars().collect());
+    let loader = Loader::new(std::env::var_os("SIGYN_CONFIG").map(PathBuf::from), std::env::vars().collect());
     let loaded = loader.load().unwrap();
     personal::install(&loaded.settings.mask);
-    start_log(&loaded.settings.telemetry, "warn").unwrap();
+    start_log(&loaded.settings.telemetry, "warn,sigyn::app::daemon=info").unwrap();
     let daemon = Daemon {
         loader,
         adjust: Arc::new(|_| {}),

@@ -201,12 +201,12 @@ impl World {
         let kills = ill::kills(soak.seed, (start, end), soak.kills, KILLED_IN);
         let mut truth = plan.truth();
         truth.faults.retain(|fault| fault.end <= end);
-        // Time almost stands until sigyn has chosen from when on it judges.
+        // Time almost stands until sigyn has learnt from the past: killed while it learns, it would begin anew.
         time.go(0.1);
         let daemon = Some(soak.daemon(&place));
-        until("a question for Loki", async || (loki.counters().queries > 0).then_some(())).await;
+        let mut books = until("a store", async || Books::open(&place.data(), start).await).await;
+        until("the first step", async || books.position().await).await;
         time.go(soak.speed);
-        let books = until("a store", async || Books::open(&place.data(), start).await).await;
         let figures = Figures::new(start, soak.length, truth);
         Self {
             position: (0, Instant::now()),
