@@ -151,6 +151,18 @@ pub struct Step {
     pub learning: Learning,
 }
 
+impl Step {
+    /// Whether a restart could do without it: it says nothing, and all that it was made of is read again after `stored`,
+    /// the position of its watch in the store.
+    #[must_use]
+    pub fn is_repeatable(&self, stored: Nanos) -> bool {
+        let says = !self.windows.is_empty() || !self.incidents.is_empty() || !self.transitions.is_empty();
+        let notes = !self.gaps.is_empty() || !self.snapshots.is_empty() || self.command_done.is_some();
+        let keeps = self.carry.is_some() || self.patterns.is_some();
+        !(says || notes || keeps) && self.done_until == stored
+    }
+}
+
 /// How far the groups of a watch are with learning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learning {
