@@ -37,7 +37,7 @@ struct Args {
     #[arg(long, default_value_t = 10.0)]
     burst: f64,
     /// Seconds of the log in one of ours, while sigyn keeps up.
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 400.0)]
     speed: f64,
     /// How often sigyn is killed.
     #[arg(long, default_value_t = 5)]

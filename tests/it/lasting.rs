@@ -12,9 +12,9 @@ async fn two_hours_with_failures_lose_nothing_and_nothing_grows() {
     let figures = Soak {
         seed: 5,
         length: 2 * HOUR,
-        rate: 100.0,
+        rate: 60.0,
         burst: 10.0,
-        speed: 400.0,
+        speed: 200.0,
         kills: 2,
         faults: vec![FaultKind::ErrorBurst, FaultKind::CrashLoop, FaultKind::Cascade, FaultKind::OddValue],
         program: (program, args.map(str::to_owned).to_vec()),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sigyn::app::daemon::Daemon;
 use sigyn::config::Loader;
@@ -28,6 +29,14 @@ pub(crate) fn run() {
         dry: None,
         clock: time::follow(PathBuf::from(file)),
     };
+    // Who watches it may have been killed: then nobody would ever stop it.
+    let parent = std::os::unix::process::parent_id();
+    std::thread::spawn(move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        std::process::exit(1);
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(daemon.run(loaded)).unwrap();
 }

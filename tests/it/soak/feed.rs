@@ -1,5 +1,5 @@
 //! The shop's traffic, made a little before its time and put into the stand-in for Loki, and the count of all that was
-//! made. Some lines come late: at times a shipper stands still for up to a minute.
+//! made. Some lines come late: at times a shipper stands still for a minute or more.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -19,9 +19,9 @@ pub(crate) const AHEAD: Nanos = 10 * MINUTE;
 /// And put in for so long at a time.
 const STRETCH: Nanos = 20 * SECOND;
 /// A shipper stands still once in this time.
-const STILL_EVERY: Nanos = 10 * MINUTE;
-/// For so long at most.
-const STILL: Nanos = 55 * SECOND;
+const STILL_EVERY: Nanos = 6 * MINUTE;
+/// For so long at most: well below `late_after`.
+const STILL: Nanos = 100 * SECOND;
 
 /// Lines written by service and minute.
 pub(crate) type Written = BTreeMap<(&'static str, Nanos), u64>;
@@ -148,12 +148,12 @@ impl Maker {
 /// When the shipper of this stream goes on, if it stands still at `ts`.
 fn still(seed: u64, ts: Nanos, stream: usize) -> Option<Nanos> {
     let slot = ts.div_euclid(STILL_EVERY);
-    let chance = dice(seed ^ slot.cast_unsigned() << 8);
+    let chance = |of: u64| dice(seed ^ slot.cast_unsigned() << 8 ^ of).cast_signed();
     // New pods come with deploys; of the first ones, some are gone.
-    if chance % 40 != stream as u64 {
+    if chance(1) % 40 != stream as Nanos {
         return None;
     }
-    let begin = slot * STILL_EVERY + (chance >> 8) as Nanos % (STILL_EVERY - STILL);
-    let end = begin + STILL / 4 + (chance >> 24) as Nanos % (STILL * 3 / 4);
+    let begin = slot * STILL_EVERY + chance(2) % (STILL_EVERY - STILL);
+    let end = begin + STILL / 4 + chance(3) % (STILL * 3 / 4);
     (begin..end).contains(&ts).then_some(end)
 }

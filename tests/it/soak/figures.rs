@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use log_generator::Truth;
+use log_generator::{Burst, Truth};
 use sigyn::app::demo::Score;
-use sigyn::time::{HOUR, Nanos, SECOND};
+use sigyn::time::{HOUR, MINUTE, Nanos, SECOND};
 
 use super::books::Books;
 use super::gauge::{Sample, a_day, quantile};
@@ -13,8 +13,12 @@ use super::ill::Spell;
 use super::time::since;
 use crate::crash::hook::Wire;
 
-/// Rows of the tables of growth.
-const ROWS: usize = 14;
+/// Rows of the table of growth.
+const ROWS: Nanos = 14;
+/// The most memory that sigyn may use, bytes.
+const MEMORY: u64 = 200_000_000;
+/// What begins so soon after a burst belongs to it.
+const SOON: Nanos = 10 * MINUTE;
 
 /// What a soak came to.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub(crate) struct Figures {
     start: Nanos,
     length: Nanos,
     truth: Truth,
+    bursts: Vec<Burst>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) rows: Vec<(Nanos, BTreeMap<&'static str, u64>)>,
     /// Lines that were written in the time that is looked at, and read of them.
@@ -61,11 +66,12 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn new(start: Nanos, length: Nanos, truth: Truth) -> Self {
+    pub(crate) fn new((start, length): (Nanos, Nanos), truth: Truth, bursts: Vec<Burst>) -> Self {
         Self {
             start,
             length,
             truth,
+            bursts,
             samples: Vec::new(),
             rows: Vec::new(),
             written: 0,
@@ -136,7 +142,7 @@ impl Figures {
 
     fn growth(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "at            RSS MB (most)  behind s (median, most)  store + log MB  rows")?;
-        let step = (self.length / ROWS as Nanos).max(HOUR / 4);
+        let step = (self.length / ROWS).max(HOUR / 4);
         for n in 0..=(self.length / step) {
             let (from, to) = (self.start + n * step, self.start + (n + 1) * step);
             let range =
@@ -171,8 +177,12 @@ impl Figures {
             .map(|one| format!("{} of {} at {}", one.fault.kind, one.fault.service, self.at(one.fault.start)))
             .collect();
         writeln!(f, "faults: {} of {} found; missed: {missed:?}", score.found(), score.planted.len())?;
-        writeln!(f, "incidents beside them: {}", score.false_alarms.len())?;
-        for alarm in &score.false_alarms {
+        let in_burst = |at: Nanos| self.bursts.iter().any(|burst| burst.start - MINUTE <= at && at < burst.end + SOON);
+        let (bursts, others): (Vec<_>, Vec<_>) =
+            score.false_alarms.iter().partition(|alarm| in_burst(alarm.started_at));
+        let (of_bursts, all) = (bursts.len(), self.bursts.len());
+        writeln!(f, "incidents beside them: {of_bursts} in {all} bursts, {} others", others.len())?;
+        for alarm in others {
             writeln!(f, "  {} {:?} {}", self.at(alarm.started_at), alarm.severity, alarm.title)?;
         }
         Ok(())
@@ -182,9 +192,6 @@ impl Figures {
         since(self.start, at)
     }
 }
-
-/// The most memory that sigyn may use, bytes: a debug build of all tests with its tables is part of it.
-const MEMORY: u64 = 200_000_000;
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,7 +35,7 @@ pub(crate) fn cpu(pid: u32) -> Option<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything.
     let (_, rest) = text.rsplit_once(") ")?;
-    let ticks = rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>());
+    let ticks = rest.split(' ').skip(11).take(2).map(str::parse::<f64>);
     Some(ticks.sum::<Result<f64, _>>().ok()? / TICKS)
 }
 

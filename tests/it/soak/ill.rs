@@ -41,7 +41,7 @@ impl Spell {
         let chance = dice(seed ^ 0x5e11 ^ slot.cast_unsigned() << 16);
         // Each kind in its turn, from any of them on.
         let spell = Self::ALL[(seed.wrapping_add(slot.cast_unsigned()) % 5) as usize];
-        let begin = slot * SPELL_EVERY + (chance >> 8) as Nanos % (SPELL_EVERY - spell.length());
+        let begin = slot * SPELL_EVERY + chance.cast_signed() % (SPELL_EVERY - spell.length());
         (begin..begin + spell.length()).contains(&at).then_some(spell)
     }
 }

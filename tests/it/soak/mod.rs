@@ -36,7 +36,7 @@ const PAST: Nanos = 30 * MINUTE;
 /// When sigyn is started, it judges from the full minute `eval_delay` ago.
 const BEGIN: Nanos = 20 * SECOND;
 /// The traffic goes on for so long after what is looked at, without anything that goes wrong.
-const TAIL: Nanos = 30 * MINUTE;
+const TAIL: Nanos = 25 * MINUTE;
 /// When sigyn is further behind than this, time goes slowly until it is no more than half as far.
 const FAR: Nanos = 40 * MINUTE;
 /// Time that goes slowly goes at this share of its speed.
@@ -207,7 +207,7 @@ impl World {
         let mut books = until("a store", async || Books::open(&place.data(), start).await).await;
         until("the first step", async || books.position().await).await;
         time.go(soak.speed);
-        let figures = Figures::new(start, soak.length, truth);
+        let figures = Figures::new((start, soak.length), truth, plan.bursts.clone());
         Self {
             position: (0, Instant::now()),
             sampled: 0,
