@@ -156,8 +156,9 @@ impl Step {
     /// the position of its watch in the store.
     #[must_use]
     pub fn is_repeatable(&self, stored: Nanos) -> bool {
-        let says = !self.windows.is_empty() || !self.incidents.is_empty() || !self.transitions.is_empty();
-        let notes = !self.gaps.is_empty() || !self.snapshots.is_empty() || self.command_done.is_some();
+        let Self { windows, incidents, transitions, gaps, snapshots, .. } = self;
+        let says = !windows.is_empty() || !incidents.is_empty() || !transitions.is_empty();
+        let notes = !gaps.is_empty() || !snapshots.is_empty() || self.command_done.is_some();
         let keeps = self.carry.is_some() || self.patterns.is_some();
         !(says || notes || keeps) && self.done_until == stored
     }
