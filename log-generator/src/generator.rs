@@ -187,6 +187,7 @@ impl Generator {
             second,
             swing: traffic::swing(&self.plan, second),
             surge: self.surprises.surge(second),
+            burst: self.plan.burst(second),
             slow: None,
             swap: None,
         };

@@ -48,6 +48,6 @@ pub mod loki;
 
 pub use fault::{Benign, BenignKind, Fault, FaultKind, Truth};
 pub use generator::{Generator, Owned, OwnedRecord, Record, Stream};
-pub use plan::Plan;
+pub use plan::{Burst, Plan};
 pub use service::Level;
 pub use stamp::parse as parse_time;

@@ -5,6 +5,17 @@ use std::time::Duration;
 use crate::fault::{FaultKind, Truth};
 use crate::schedule;
 
+/// A time when everybody comes at once, with nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Burst {
+    /// First instant, nanoseconds since the Unix epoch; cut to whole seconds.
+    pub start: i64,
+    /// First instant after it.
+    pub end: i64,
+    /// All ordinary lines are so many times as frequent.
+    pub factor: f64,
+}
+
 /// Everything that decides what comes out. The same plan gives the same bytes on every machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -28,6 +39,8 @@ pub struct Plan {
     pub warnings: f64,
     /// Share of everyday errors among all lines when nothing happens.
     pub errors: f64,
+    /// Further traffic at certain times.
+    pub bursts: Vec<Burst>,
 }
 
 impl Default for Plan {
@@ -44,6 +57,7 @@ impl Default for Plan {
             rhythm: 0.4,
             warnings: 0.25,
             errors: 0.05,
+            bursts: Vec::new(),
         }
     }
 }
@@ -59,6 +73,13 @@ impl Plan {
     pub(crate) fn seconds(&self) -> (i64, i64) {
         let first = self.start.div_euclid(1_000_000_000);
         (first, first + i64::try_from(self.duration.as_secs()).unwrap_or(i64::MAX / 4_000_000_000))
+    }
+
+    /// Ordinary traffic in `second` against the usual, from bursts.
+    pub(crate) fn burst(&self, second: i64) -> f64 {
+        let at = second * 1_000_000_000;
+        let now = self.bursts.iter().filter(|burst| (burst.start..burst.end).contains(&at));
+        now.map(|burst| burst.factor.clamp(0.0, 1000.0)).product()
     }
 
     /// First instant after the last line, nanoseconds since the Unix epoch.

@@ -15,6 +15,8 @@ pub(crate) struct Moment {
     pub(crate) swing: f64,
     /// Traffic of users against what day and week give, from a slow rise.
     pub(crate) surge: f64,
+    /// Everything against the usual, from a burst.
+    pub(crate) burst: f64,
     /// A service whose work takes longer, and how many times.
     pub(crate) slow: Option<(u8, f64)>,
     /// A service whose steps change places, and the fault that does it.
@@ -36,7 +38,7 @@ pub(crate) fn swing(plan: &Plan, second: i64) -> f64 {
 pub(crate) fn draw(shop: &Shop, moment: &Moment, rng: &mut Rng, board: &mut Board) {
     for source in &shop.sources {
         let follow = 1.0 + source.rhythm * (moment.swing * moment.surge - 1.0);
-        for _ in 0..rng.poisson(source.rate * follow) {
+        for _ in 0..rng.poisson(source.rate * follow * moment.burst) {
             request(shop, source, moment, rng, board);
         }
     }

@@ -155,10 +155,13 @@ impl Core {
     }
 
     /// Feeds an input and commits what follows, with the state of the source. `None` when the engine has stopped, or the
-    /// work is another process's now.
-    pub async fn feed(&self, input: Input, source_state: Option<String>) -> Option<Step> {
+    /// work is another process's now. `stored` is the position of the watch in the store: a page that closes no window is
+    /// read again after a restart, so it costs no transaction.
+    pub async fn feed(&self, input: Input, source_state: Option<String>, stored: Option<Nanos>) -> Option<Step> {
         let step = self.engine.step(input).await?;
-        if !self.commit(&step, source_state.as_deref()).await {
+        if stored.is_some_and(|stored| step.is_repeatable(stored)) {
+            count(&step);
+        } else if !self.commit(&step, source_state.as_deref()).await {
             return None;
         }
         self.make_room(&step).await;
@@ -209,7 +212,7 @@ impl Core {
         match self.store.pending_commands().await {
             Ok(commands) => {
                 for command in commands {
-                    self.feed(Input::Command(command), None).await;
+                    self.feed(Input::Command(command), None, None).await;
                 }
             }
             Err(error) => tracing::error!(%error, "cannot read the commands that wait"),

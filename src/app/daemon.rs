@@ -37,6 +37,8 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// Show messages instead of sending them.
     pub dry: Option<Show>,
+    /// The time of the log.
+    pub clock: Clock,
 }
 
 type Answer = Result<String, String>;
@@ -156,8 +158,8 @@ impl Daemon {
     ) -> Result<Option<App>> {
         let options = Options {
             settings: Arc::clone(settings),
-            clock: Clock::real(),
-            trust_date: true,
+            clock: self.clock.clone(),
+            trust_date: self.clock.is_real(),
             until: Until::Stopped,
             judge_from: None,
             dry: self.dry.clone(),

@@ -59,7 +59,7 @@ const REMEMBER: Nanos = 70 * MINUTE;
 /// Why what is open of a watch is closed when it looks at something else now.
 const OTHER_QUERY: &str = "the watch has another query or org_id now";
 
-/// Rows past their retention are deleted this often.
+/// Rows past their retention are deleted this often, in the time of the log.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// How a sigyn is to be put together.
@@ -200,7 +200,7 @@ impl App {
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PRUNE_EVERY) => {}
+                    () = clock.sleep(PRUNE_EVERY) => {}
                 }
             }
         });

@@ -99,8 +99,8 @@ pub struct Reader<S> {
     ill: Ill,
     audits_failed: u32,
     lines: u64,
-    /// Whether a step was committed.
-    fed: bool,
+    /// The position that is stored, once a step was committed.
+    stored: Option<Nanos>,
 }
 
 /// What is reported to be ill.
@@ -141,7 +141,7 @@ impl<S: Source> Reader<S> {
                 ill,
                 audits_failed: 0,
                 lines: 0,
-                fed: false,
+                stored: None,
             },
             seen,
         )
@@ -179,11 +179,11 @@ impl<S: Source> Reader<S> {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(self.core.clock.wall(pause)) => {}
+                () = self.core.clock.sleep(pause) => {}
             }
         }
         // Without a step of its own, what is stored is another's.
-        if self.fed {
+        if self.stored.is_some() {
             self.core.save(&self.watch).await;
         }
         report.lines = self.lines;
@@ -209,11 +209,7 @@ impl<S: Source> Reader<S> {
         let gaps = batch.gaps.clone();
         let step = match purpose {
             Purpose::Learn => self.core.learn(Input::Batch(batch)).await,
-            _ => {
-                self.fed = true;
-                let state = self.state();
-                self.core.feed(Input::Batch(batch), state).await
-            }
+            _ => self.feed(batch).await,
         };
         let Some(step) = step else { return false };
         // Those of windows that are still open are read again by the next process, and counted there.
@@ -233,6 +229,13 @@ impl<S: Source> Reader<S> {
         self.answer(&step).await
     }
 
+    async fn feed(&mut self, batch: Batch) -> Option<Step> {
+        let state = self.state();
+        let step = self.core.feed(Input::Batch(batch), state, self.stored).await?;
+        self.stored = Some(step.done_until);
+        Some(step)
+    }
+
     /// Answers the engine's wishes for exact counts, also those that follow from the answers.
     async fn answer(&mut self, step: &Step) -> bool {
         let mut wishes: VecDeque<TimeRange> = step.audits.iter().copied().collect();
@@ -246,8 +249,7 @@ impl<S: Source> Reader<S> {
                 }
                 Ok(batch) => {
                     self.audits_failed = 0;
-                    let state = self.state();
-                    let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
+                    let Some(step) = self.feed(batch).await else { return false };
                     wishes = step.audits.into();
                     continue;
                 }
@@ -259,8 +261,7 @@ impl<S: Source> Reader<S> {
                 return true;
             }
             let batch = self.uncounted(range);
-            let state = self.state();
-            let Some(step) = self.core.feed(Input::Batch(batch), state).await else { return false };
+            let Some(step) = self.feed(batch).await else { return false };
             wishes = step.audits.into();
         }
         true

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Common, Exit, Output};
+use crate::app::clock::Clock;
 use crate::app::daemon::Daemon;
 use crate::notify::receiver::{Printed, Show};
 use crate::telemetry::{Metrics, start_log};
@@ -32,6 +33,7 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<Exit> {
         adjust: Arc::new(move |settings| output.apply(settings)),
         metrics,
         dry: args.dry_run.then(printed),
+        clock: Clock::real(),
     };
     daemon.run(loaded).await?;
     Ok(Exit::Done)

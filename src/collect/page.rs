@@ -18,8 +18,13 @@ const AIM: f64 = 0.65;
 const LOW_LIMIT: u32 = 50;
 /// The window is never halved below.
 const LOW_WINDOW: Nanos = SECOND;
-/// After so many good pages what was halved grows by a quarter.
+/// After so many good pages what was halved grows by a quarter; far below the most that may work, it doubles.
 const GOOD_PAGES: u32 = 20;
+/// Far below: this part of it.
+const FAR_BELOW: u32 = 4;
+/// After so many good pages under a limit that Loki has set, the one of the settings is tried again: Loki's may have been
+/// raised. It costs one refused request.
+const TRY_MAX: u32 = 500;
 /// So many refusals of the smallest possible request, and its range is given up.
 const GIVE_UP: u32 = 3;
 /// Pauses after failures grow up to here.
@@ -30,6 +35,12 @@ const MAX_PAUSE: f64 = 60.0;
 pub struct Pager {
     /// The most that the settings and Loki allow.
     max: u32,
+    /// The most that the settings allow.
+    #[serde(skip)]
+    set: u32,
+    /// Good pages since Loki has allowed less.
+    #[serde(default)]
+    under: u32,
     /// The limit after halving; grows back to `max`.
     limit: u32,
     /// The longest range of a request; an hour unless halved.
@@ -66,14 +77,27 @@ impl Pager {
     #[must_use]
     pub fn new(limit: u32, seed: u64) -> Self {
         let max = limit.max(1);
-        Self { max, limit: max, window: HOUR, rate: None, line: None, good: 0, failures: 0, refusals: 0, seed }
+        Self {
+            max,
+            set: max,
+            under: 0,
+            limit: max,
+            window: HOUR,
+            rate: None,
+            line: None,
+            good: 0,
+            failures: 0,
+            refusals: 0,
+            seed,
+        }
     }
 
     /// Takes over what an earlier process has learnt, within the settings' limit.
     pub fn restore(&mut self, earlier: &Self) {
         let max = self.max.min(earlier.max.max(1));
-        let seed = self.seed;
-        *self = Self { max, limit: earlier.limit.clamp(1, max), failures: 0, refusals: 0, seed, ..earlier.clone() };
+        let (seed, set) = (self.seed, self.set);
+        *self =
+            Self { max, set, limit: earlier.limit.clamp(1, max), failures: 0, refusals: 0, seed, ..earlier.clone() };
         self.window = self.window.clamp(LOW_WINDOW, HOUR);
     }
 
@@ -115,10 +139,15 @@ impl Pager {
             // A jump up counts at once: stack traces are ten times longer than ordinary lines.
             self.line = if self.line.is_some_and(|old| line > old) { Some(line) } else { smooth(self.line, line) };
         }
+        self.under = if self.max < self.set { self.under + 1 } else { 0 };
+        if self.under >= TRY_MAX {
+            (self.max, self.under) = (self.set, 0);
+        }
         self.good += 1;
         if self.good >= GOOD_PAGES {
             self.good = 0;
-            self.limit = (self.limit + (self.limit / 4).max(1)).min(self.max);
+            let more = if self.limit < self.largest() / FAR_BELOW { self.limit } else { (self.limit / 4).max(1) };
+            self.limit = (self.limit + more).min(self.max);
             self.window = (self.window + self.window / 4).min(HOUR);
         }
     }
@@ -130,6 +159,7 @@ impl Pager {
         match kind {
             Kind::MaxEntries(max) if max < self.max => {
                 self.max = max;
+                self.under = 0;
                 self.limit = self.limit.min(max);
                 self.failures -= 1;
                 return After::Again;
@@ -259,6 +289,41 @@ mod tests {
         assert_eq!(steps, 12, "from an hour to a second");
         assert!(matches!(pager.failed(Kind::TooManyBytes, pager.range(0, HOUR).len()), After::Pause(_)));
         assert_eq!(pager.failed(Kind::TooManyBytes, pager.range(0, HOUR).len()), After::GiveUp);
+    }
+
+    #[test]
+    fn a_limit_that_loki_has_set_is_forgotten_some_time() {
+        let mut pager = Pager::new(5000, 1);
+        pager.failed(Kind::MaxEntries(1000), HOUR);
+        // A restart remembers it, and that it is not the settings' own.
+        let text = serde_json::to_string(&pager).unwrap();
+        let mut pager = Pager::new(5000, 1);
+        pager.restore(&serde_json::from_str(&text).unwrap());
+        for _ in 0..TRY_MAX - 1 {
+            pager.succeeded(1000, 200_000, SECOND);
+        }
+        assert_eq!(pager.limit(), 1000);
+        for _ in 0..2 * GOOD_PAGES {
+            pager.succeeded(1000, 200_000, SECOND);
+        }
+        assert!(pager.limit() > 1000, "{}", pager.limit());
+        assert_eq!(pager.failed(Kind::MaxEntries(1000), HOUR), After::Again, "Loki still means it");
+        assert_eq!(pager.limit(), 1000);
+    }
+
+    #[test]
+    fn small_pages_grow_fast_and_large_ones_slowly() {
+        let mut pager = Pager::new(4096, 1);
+        for _ in 0..100 {
+            pager.failed(Kind::Closed, SECOND);
+        }
+        assert_eq!(pager.limit(), 1);
+        let mut steps = Vec::new();
+        for _ in 0..13 {
+            (0..GOOD_PAGES).for_each(|_| pager.succeeded(1, 200, SECOND));
+            steps.push(pager.limit());
+        }
+        assert_eq!(steps, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1280, 1600, 2000]);
     }
 
     #[test]

@@ -168,6 +168,19 @@ pub struct Step {
     pub held: u64,
 }
 
+impl Step {
+    /// Whether a restart could do without it: it says nothing, and all that it was made of is read again after `stored`,
+    /// the position of its watch in the store.
+    #[must_use]
+    pub fn is_repeatable(&self, stored: Nanos) -> bool {
+        let Self { windows, incidents, transitions, gaps, snapshots, .. } = self;
+        let says = !windows.is_empty() || !incidents.is_empty() || !transitions.is_empty();
+        let notes = !gaps.is_empty() || !snapshots.is_empty() || self.command_done.is_some();
+        let keeps = self.carry.is_some() || self.patterns.is_some();
+        !(says || notes || keeps) && self.done_until == stored
+    }
+}
+
 /// How far the groups of a watch are with learning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learning {

@@ -344,6 +344,10 @@ fn run_with_restarts(options: &Options, lines: &[Line], cuts: &[Nanos], known: K
             from = crate::time::floor(stored.done_until, MINUTE);
         }
         let step = engine.step(batch(lines, TimeRange::new(from, *cut), Purpose::Judge, known));
+        // Such a step is not stored: what follows must not need it.
+        if step.is_repeatable(stored.done_until) {
+            continue;
+        }
         told.extend(step.transitions);
         stored.done_until = step.done_until;
         stored.carry = step.carry.or(stored.carry);

@@ -31,6 +31,7 @@ pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<
 pub(crate) struct Place {
     folder: TempDir,
     env: BTreeMap<String, String>,
+    program: PathBuf,
 }
 
 /// How a process ended, and all that it said.
@@ -43,7 +44,7 @@ pub(crate) struct Ended {
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let place = Self { folder, env: BTreeMap::new() };
+        let place = Self { folder, env: BTreeMap::new(), program: binary() };
         let data = place.data().to_str().unwrap().to_owned();
         let path = std::env::var("PATH").unwrap_or_default();
         place.set("PATH", path).set("SIGYN__STORE__DATA_DIR", data).set("SIGYN__HTTP__LISTEN", "127.0.0.1:0")
@@ -58,6 +59,11 @@ impl Place {
     /// Sets a variable for what starts from now on.
     pub(crate) fn put(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Another program than sigyn's own.
+    pub(crate) fn program(self, program: PathBuf) -> Self {
+        Self { program, ..self }
     }
 
     /// Writes a file into the folder.
@@ -99,12 +105,12 @@ impl Place {
         // The signal would end it; ignored, writing fails. Blocks are 512 bytes in POSIX shells, 1024 in others.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
         let mut command = self.surrounded(Command::new("sh"));
-        command.args(["-c", &script]).arg(binary()).args(args);
+        command.args(["-c", &script]).arg(&self.program).args(args);
         Daemon::of(command)
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.surrounded(Command::new(binary()));
+        let mut command = self.surrounded(Command::new(&self.program));
         command.args(args);
         command
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use log_generator::{Generator, Level, Plan, parse_time};
+use log_generator::{Burst, Generator, Level, Plan, parse_time};
 
 use crate::{quiet, records};
 
@@ -42,6 +42,25 @@ fn hourly_and_nightly_jobs_run_when_the_truth_says() {
         assert!(!times.is_empty() && own.len() > 10 && own.iter().all(|line| inside(line.ts)), "{kind}");
     }
     assert_eq!(truth.benign.iter().filter(|event| event.kind.name() == "cron").count(), 5);
+}
+
+#[test]
+fn a_burst_is_so_many_times_the_usual_and_over_when_it_should() {
+    let plain = quiet(6, 50.0);
+    let minute = |n: i64| plain.start + n * 60_000_000_000;
+    let burst = Burst { start: minute(2), end: minute(4), factor: 10.0 };
+    let counts = |plan: &Plan| {
+        let mut counts = [0.0; 6];
+        records(plan).iter().for_each(|line| counts[((line.ts - minute(0)) / 60_000_000_000) as usize] += 1.0);
+        counts
+    };
+    let (usual, more) = (counts(&plain), counts(&Plan { bursts: vec![burst], ..plain.clone() }));
+    for n in [0, 1, 5] {
+        assert!((0.8..1.25).contains(&(more[n] / usual[n])), "{usual:?} {more:?}");
+    }
+    for n in [2, 3] {
+        assert!((8.0..12.0).contains(&(more[n] / usual[n])), "{usual:?} {more:?}");
+    }
 }
 
 #[test]

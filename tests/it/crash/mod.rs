@@ -2,7 +2,7 @@
 //! answer, and on a full disk. Inside nothing may be lost or doubled; on the wire everything comes at least once, and what
 //! comes twice has the same key.
 
-mod hook;
+pub(crate) mod hook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
