@@ -175,7 +175,7 @@ impl Step {
     pub fn is_repeatable(&self, stored: Nanos) -> bool {
         let Self { windows, incidents, transitions, gaps, snapshots, .. } = self;
         let says = !windows.is_empty() || !incidents.is_empty() || !transitions.is_empty();
-        let notes = !gaps.is_empty() || !snapshots.is_empty() || self.command_done.is_some();
+        let notes = !gaps.is_empty() || !snapshots.is_empty() || self.command_done.is_some() || self.dropped.is_some();
         let keeps = self.carry.is_some() || self.patterns.is_some();
         !(says || notes || keeps) && self.done_until == stored
     }

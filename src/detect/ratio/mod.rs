@@ -34,6 +34,8 @@ const AGAIN: usize = 5;
 const MAX_UNITS: usize = 512;
 /// Fewer lines too few or too many nobody is woken for.
 const LEAST_LINES: f64 = 3.0;
+/// Nobody is woken where more than this part of the lines still comes.
+const MOST_LEFT: f64 = 0.6;
 /// The lack of lines of the one may be less out of the usual than the surplus of the other by so many nats.
 const LEAST_BLAME: f64 = -2.0;
 /// Pairs that do not fit any more and are remembered.
@@ -237,7 +239,8 @@ impl Ratios {
             let Some(broken) = pair.judge(sum(pair.one), sum(pair.by)) else { continue };
             let broken = if broken.seen < broken.expected { broken } else { broken.turned() };
             let known = worst.get(&broken.unit).map_or(0.0, |known| known.surprise);
-            if broken.blame >= LEAST_BLAME && broken.surprise > known {
+            let matters = broken.seen <= MOST_LEFT * broken.expected;
+            if matters && broken.blame >= LEAST_BLAME && broken.surprise > known {
                 worst.insert(broken.unit, broken);
             }
         }

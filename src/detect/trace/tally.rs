@@ -98,21 +98,28 @@ impl Tally {
 }
 
 impl Tally {
-    /// Makes what is wrong look as usual, so that it is not learnt.
+    /// Makes what is wrong look as usual, so that it is not learnt: these sessions do it as often as the past's. Were it
+    /// only left out, the usual share would sink for as long as it is told, and it would be told for ever.
     pub(super) fn correct(&mut self, kind: Kind, model: &Self) {
         for (root, one) in &mut self.types {
             let usual = model.types.get(root);
+            let part = usual.map_or(0.0, |model| one.sessions / model.sessions.max(1.0));
             match kind {
-                Kind::Present(unit) => drop(one.units.remove(&unit)),
-                Kind::Absent(unit) | Kind::Many(unit) | Kind::Few(unit) => {
-                    let Some((counts, model)) = usual.and_then(|model| Some((model.units.get(&unit)?, model))) else {
-                        continue;
-                    };
-                    let part = one.sessions / model.sessions.max(1.0);
-                    one.units.insert(unit, counts.map(|count| count * part));
+                Kind::Absent(unit) | Kind::Many(unit) | Kind::Few(unit) | Kind::Present(unit) => {
+                    match usual.and_then(|model| model.units.get(&unit)) {
+                        Some(counts) => drop(one.units.insert(unit, counts.map(|count| count * part))),
+                        None if matches!(kind, Kind::Present(_)) => drop(one.units.remove(&unit)),
+                        None => {}
+                    }
                 }
-                Kind::Slow(group) => drop(one.spans.remove(&group)),
-                Kind::Order(from, to) => drop(one.steps.remove(&(from, to))),
+                Kind::Slow(group) => match usual.and_then(|model| model.spans.get(&group)) {
+                    Some(counts) => drop(one.spans.insert(group, counts.map(|count| count * part))),
+                    None => drop(one.spans.remove(&group)),
+                },
+                Kind::Order(from, to) => match usual.and_then(|model| model.steps.get(&(from, to))) {
+                    Some(count) => drop(one.steps.insert((from, to), count * part)),
+                    None => drop(one.steps.remove(&(from, to))),
+                },
                 Kind::Start(_) => {}
             }
         }

@@ -178,3 +178,43 @@ fn a_flood_of_kinds_of_requests_is_bounded() {
     let most = trace.recent.iter().map(parts).max().unwrap();
     assert!((1_000..21_100).contains(&most), "{most}");
 }
+
+#[test]
+fn what_is_told_for_long_keeps_its_usual_share() {
+    for kind in [Kind::Slow(1), Kind::Present(6), Kind::Order(2, 4), Kind::Many(3)] {
+        let mut dice = Dice(9);
+        let mut trace = Trace::new(WINDOW);
+        let share = |trace: &Trace| {
+            let model = &trace.model.types[&0];
+            match kind {
+                Kind::Slow(group) => model.spans[&group][20..].iter().sum::<f32>() / model.sessions,
+                Kind::Order(from, to) => model.steps[&(from, to)] / model.sessions,
+                Kind::Many(unit) => model.units[&unit][2..].iter().sum::<f32>() / model.sessions,
+                _ => present(model, 6) as f32 / model.sessions,
+            }
+        };
+        let fault = match kind {
+            Kind::Slow(_) => Fault::Slow,
+            Kind::Many(_) => Fault::Repeated,
+            Kind::Order(..) => Fault::Missing,
+            _ => Fault::Problem,
+        };
+        let mut before = 0.0;
+        for window in 0..900 {
+            for n in 0..20 {
+                let odd = dice.below(if window < 400 { 25 } else { 3 }) == 0;
+                let at = window * WINDOW + n * WINDOW / 20;
+                request(&mut trace, at, (window * 100 + n) as u64, if odd { fault } else { Fault::None });
+            }
+            trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+            trace.model.age(1_000.0);
+            if window == 400 {
+                before = share(&trace);
+            }
+            let one = Deviation { kind, ..over(kind, &[], 1) };
+            trace.learn(&[(one, window >= 400)]);
+        }
+        let after = share(&trace);
+        assert!(before > 0.01 && (after / before - 1.0).abs() < 0.5, "{kind:?}: {before} became {after}");
+    }
+}
