@@ -19,6 +19,8 @@ const PARTNERS: usize = 2;
 const BLOCKS: usize = 4;
 /// Mean square of the mismatch over what is expected, at most.
 const FITS: f64 = 0.35;
+/// What is left of a line's own scatter beside a partner, at most: lines that come at their own pace have none.
+const TELLS: f64 = 0.5;
 /// So many windows are looked at first.
 const LOOKS: usize = 32;
 /// The share of windows that fits best and is looked at.
@@ -37,10 +39,11 @@ pub(super) fn fit<'a>(windows: impl Iterator<Item = &'a Counts>, group: impl Fn(
         busy.iter().zip(&columns).map(|(unit, of)| (*unit, group(*unit), (of.as_slice(), lines(of)))).collect();
     let mut pairs = Vec::new();
     for (at, (unit, own, x)) in all.iter().enumerate() {
+        let most = FITS.min(TELLS * alone(x.0, x.1));
         let mut best = [Best::default(), Best::default()];
         for (with, (_, of, y)) in all.iter().enumerate().filter(|(with, _)| *with != at) {
             let Some(best) = best.get_mut(usize::from(of != own)) else { continue };
-            if let Some((misfit, ratio)) = misfit(*x, *y, best.limit()) {
+            if let Some((misfit, ratio)) = misfit(*x, *y, best.limit(most)) {
                 best.add((misfit, ratio, with, *of), of != own);
             }
         }
@@ -59,9 +62,9 @@ pub(super) fn fit<'a>(windows: impl Iterator<Item = &'a Counts>, group: impl Fn(
 struct Best(Vec<(f64, f64, usize, u32)>);
 
 impl Best {
-    /// What is no better than this is not wanted.
-    fn limit(&self) -> f64 {
-        if self.0.len() < PARTNERS { FITS } else { self.0.last().map_or(FITS, |worst| worst.0) }
+    /// What is no better than this is not wanted; `most` is as long as there are too few.
+    fn limit(&self, most: f64) -> f64 {
+        if self.0.len() < PARTNERS { most } else { self.0.last().map_or(most, |worst| worst.0) }
     }
 
     /// Takes one in; of each other group only the best, so that they do not all speak for the same thing.
@@ -102,6 +105,15 @@ fn column(unit: Unit, windows: &[&Counts]) -> Vec<f64> {
         window.get(at).map(|(_, lines)| f64::from(*lines))
     };
     windows.iter().map(|window| lines(window).unwrap_or_default()).collect()
+}
+
+/// How badly lines `x` fit to no other lines, but to the same number in each window.
+fn alone(x: &[f64], sum: f64) -> f64 {
+    let mean = sum / x.len().max(1) as f64;
+    let mut off: Vec<f64> = x.iter().map(|x| (x - mean).powi(2) / (mean + 1.0)).collect();
+    off.sort_unstable_by(f64::total_cmp);
+    let sound = (x.len() as f64 * SOUND) as usize;
+    off.iter().take(sound).sum::<f64>() / x.len().max(1) as f64
 }
 
 /// How badly lines `x` fit to lines `y`, and how many come for one; `None` where worse than `most`, or too few are known.
