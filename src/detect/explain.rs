@@ -82,7 +82,7 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         (PatternKind::Ratio, after) => {
             let with = after.as_ref().map(|after| format!(", which comes with \"{after}\" ({} times)", number(one.of)));
             let line = line.map(|line| format!("{line}{}", with.unwrap_or_default()));
-            ("too seldom", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
+            ("only", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
         }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
@@ -399,7 +399,7 @@ mod tests {
                 PatternKind::Ratio,
                 Some("paid"),
                 concat!(
-                    "lines are missing that come with others | too seldom 14 times in 3 windows, expected 0.1 (up to 2): ",
+                    "lines are missing that come with others | only 14 times in 3 windows, expected 0.1 (up to 2): ",
                     "\"order <*> stored\", which comes with \"paid\" (15 times)"
                 )
                 .to_owned(),
