@@ -129,7 +129,7 @@ pub enum StoreError {
         prefix: String,
     },
     /// Somebody else holds the lease now.
-    #[error("another sigyn has taken over `{name}`; nothing was written")]
+    #[error("another process has taken over `{name}`; nothing was written")]
     Fenced {
         /// Name of the lease.
         name: String,

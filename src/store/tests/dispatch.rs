@@ -185,7 +185,7 @@ async fn who_lost_the_lease_writes_nothing(ground: Ground) {
     let dispatched = Dispatched { state: &state, fence: Some(&fence), ..Dispatched::default() };
     let before = ground.content().await;
     let error = store.commit_dispatch(&dispatched).await.unwrap_err();
-    insta::allow_duplicates! { insta::assert_snapshot!(error, @"another sigyn has taken over `dispatch`; nothing was written"); }
+    insta::allow_duplicates! { insta::assert_snapshot!(error, @"another process has taken over `dispatch`; nothing was written"); }
     let (step, _) = told(vec![transition(1, TransitionKind::Opened, firing("00aa"))]);
     let commit = Commit { step: &step, source_state: None, fence: Some(&fence) };
     assert!(matches!(store.commit(&commit).await, Err(StoreError::Fenced { .. })));
