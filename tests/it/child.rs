@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Nothing that a test waits for takes this long, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(75);
 
+/// What the daemon says once it listens to signals and probes.
+pub(crate) const SERVED: &str = "probes and metrics are served address=";
+
 /// Waits until `check` finds something, looking again and again.
 pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -176,10 +179,9 @@ impl Daemon {
 
     /// Base URL of its probes.
     pub(crate) async fn url(&mut self) -> String {
-        const BEFORE: &str = "probes and metrics are served address=";
-        self.says(BEFORE).await;
+        self.says(SERVED).await;
         let said = self.said();
-        let (_, rest) = said.split_once(BEFORE).unwrap();
+        let (_, rest) = said.split_once(SERVED).unwrap();
         format!("http://{}", rest.lines().next().unwrap().trim())
     }
 
@@ -236,8 +238,9 @@ impl Daemon {
         }
     }
 
-    /// Asks it to stop, and holds it to its promise of ten seconds.
+    /// Asks it to stop, and holds it to its promise of ten seconds. Before it listens to signals, one would just end it.
     pub(crate) async fn stop(mut self) -> String {
+        self.says(SERVED).await;
         self.signal("TERM");
         let status = self.ended_within(Duration::from_secs(10)).await;
         let said = self.said();

@@ -12,7 +12,7 @@ use sigyn::telemetry::METRICS;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use crate::child::{Daemon, until};
+use crate::child::{Daemon, SERVED, until};
 use crate::shop::{place, shop, standin};
 
 /// Settings with one watch of this name.
@@ -48,7 +48,7 @@ async fn it_stops_in_time_while_it_starts() {
     for _ in 0..5 {
         let mut daemon = place.start(&["run"]);
         // From here on it reads what is stored, and starts its parts.
-        daemon.says("probes and metrics are served").await;
+        daemon.says(SERVED).await;
         daemon.stop().await;
     }
 }

@@ -264,7 +264,7 @@ async fn a_stop_does_not_wait_for_ever_for_the_database() {
     assert!(said.contains("stopped before everything was stored"), "{said}");
     // Nor while it starts.
     let mut daemon = world.start_at(&network.through(&world.url));
-    daemon.says("probes and metrics are served").await;
+    daemon.says(child::SERVED).await;
     daemon.signal("TERM");
     let status = daemon.ended_within(Duration::from_secs(10)).await;
     assert!(status.is_some_and(|status| !status.success()), "{}", daemon.said());

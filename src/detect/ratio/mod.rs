@@ -2,8 +2,8 @@
 //! where lines bear no request's id.
 //!
 //! What comes in: how often each template of each group came, and the ends of windows. What goes out: [`Broken`] pairs,
-//! with how surprising they are. What never happens here: learning from windows that are younger than the longest span,
-//! or from those in which a pair was told.
+//! with how surprising they are. What never happens here: learning from windows that are younger than the longest span. The
+//! foulest windows are left aside when pairs are fitted, whether they were told or not.
 
 mod fit;
 mod pair;
@@ -40,8 +40,8 @@ const MOST_LEFT: f64 = 0.6;
 const LEAST_BLAME: f64 = -2.0;
 /// Pairs that do not fit any more and are remembered.
 const MAX_RESTED: usize = 1_024;
-/// Windows that something told is remembered.
-const TOLD: u64 = (KEEP + RECENT) as u64;
+/// What goes along with something told, or soon after it, is not ordinary.
+const QUIET: u64 = 2 * RECENT as u64;
 
 /// Two lines that used to come together, and do not.
 #[derive(Clone, Debug)]
@@ -79,8 +79,8 @@ pub struct Ratios {
     units: Vec<Unit>,
     peaks: VecDeque<f64>,
     past: Past,
-    /// What was told lately, and when last.
-    told: BTreeMap<Unit, u64>,
+    /// The window in which something was told last.
+    told: Option<u64>,
     windows: u64,
     /// Windows since pairs were looked for.
     unfitted: usize,
@@ -118,10 +118,6 @@ impl Ratios {
             self.open.add(into, lines);
         }
         self.drop_pairs(|unit| unit == from || unit == into);
-        if let Some(last) = self.told.remove(&from) {
-            let known = self.told.entry(into).or_default();
-            *known = last.max(*known);
-        }
     }
 
     /// Ends a window: all pairs against their past. `group` tells which group a unit is of.
@@ -141,7 +137,6 @@ impl Ratios {
         let learnt = self.ring.len().saturating_sub(RECENT);
         if learnt >= ENOUGH && AGAIN * self.unfitted >= learnt {
             self.unfitted = 0;
-            self.told.retain(|_, last| *last + TOLD >= self.windows);
             self.renew(fit::fit(self.ring.iter().take(learnt), group));
         }
         broken
@@ -162,15 +157,15 @@ impl Ratios {
         ]
     }
 
-    /// Takes in what was found in a window and whether it was told: what was told is not learnt.
+    /// Takes in what was found in a window and whether it was told: such windows say nothing of ordinary ones.
     pub fn told(&mut self, found: &[(Broken, bool)]) {
         self.peaks.push_back(found.iter().map(|(broken, _)| broken.surprise).fold(0.0, f64::max));
-        for (broken, _) in found.iter().filter(|(_, told)| *told) {
-            self.told.insert(broken.unit, self.windows);
+        if found.iter().any(|(_, told)| *told) {
+            self.told = Some(self.windows);
         }
         if self.peaks.len() > RECENT
             && let Some(peak) = self.peaks.pop_front()
-            && !self.told.values().any(|last| *last + 2 * RECENT as u64 >= self.windows)
+            && self.told.is_none_or(|last| last + QUIET < self.windows)
             && !self.pairs.is_empty()
         {
             self.past.add(peak);
@@ -181,7 +176,6 @@ impl Ratios {
     pub fn forget(&mut self, gone: &FxHashSet<Unit>) {
         self.ring.iter_mut().for_each(|window| window.retain(|(unit, _)| !gone.contains(unit)));
         self.drop_pairs(|unit| gone.contains(&unit));
-        self.told.retain(|unit, _| !gone.contains(unit));
         self.open.touched.retain(|unit| !gone.contains(unit));
         for unit in gone {
             self.open.remove(*unit);
@@ -195,7 +189,6 @@ impl Ratios {
         ring + held::list::<Pair>(self.pairs.len())
             + held::list::<((Unit, Unit), Known)>(self.rested.len())
             + held::list::<Unit>(self.units.len())
-            + held::tree::<Unit, u64>(self.told.len())
     }
 
     /// Forgets the open window: it was not seen whole.
