@@ -152,12 +152,13 @@ impl<W: Write> Printer<W> {
             Format::Json => self.json(&AnomalyLine::new(anomaly, self.counted)),
             Format::Text => {
                 let word = if anomaly.grade == Grade::Alert { "anomaly" } else { anomaly.grade.as_str() };
+                let habit = explain::habit(&anomaly.evidence).map(|habit| format!("; {habit}")).unwrap_or_default();
                 let mut text = format!(
                     "{}  {:<9} {}  {}",
                     self.moment(anomaly.range.start),
                     word,
                     clean(&place(&anomaly.group.labels)),
-                    self.paint(clean(&why(&anomaly.evidence)), Style::new().dimmed()),
+                    self.paint(clean(&(why(&anomaly.evidence) + &habit)), Style::new().dimmed()),
                 );
                 if self.nearest.is_some() {
                     text += &self.reasons(&anomaly.evidence, usize::MAX);

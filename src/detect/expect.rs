@@ -46,6 +46,8 @@ pub struct Finding {
     pub span: usize,
     /// Whether windows that have any are counted, not how many they have.
     pub presence: bool,
+    /// Whether it is expected of this hour of the week, not of all.
+    pub seasonal: bool,
 }
 
 /// A range of what is expected of every feature.
@@ -366,6 +368,7 @@ impl Count {
             surprise,
             span: self.span,
             presence: self.presence,
+            seasonal: false,
         })
     }
 
@@ -454,7 +457,7 @@ impl Quiet {
             return None;
         }
         let (feature, expected) = (Feature::Rate, self.usual);
-        Some(Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false })
+        Some(Finding { feature, seen: 0.0, expected, surprise, span: run, presence: false, seasonal: false })
     }
 }
 
@@ -565,6 +568,7 @@ impl Real {
                 surprise,
                 span: 1,
                 presence: false,
+                seasonal: false,
             })
         } else {
             None

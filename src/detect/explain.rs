@@ -186,12 +186,32 @@ pub fn gate(one: &Gate) -> String {
         Check::Templates => {
             "nearly each of its lines has a template of its own: judged by levels, rates and lengths".to_owned()
         }
+        Check::Daily => at_this_time(one, "day"),
+        Check::Weekly => at_this_time(one, "week"),
         Check::Budget => format!("by chance once in {} looks ({} needed)", odds(one.reached), odds(one.needed)),
         // What is needed is the same as for the first look.
         Check::SecondLook if one.passed => format!("beside how the past scatters once in {}", odds(one.reached)),
         Check::SecondLook => {
             format!("beside how the past scatters once in {} ({} needed)", odds(one.reached), odds(one.needed))
         }
+    }
+}
+
+/// The habit that holds an anomaly back, where there is one.
+#[must_use]
+pub fn habit(evidence: &Evidence) -> Option<String> {
+    let held = |one: &&Gate| !one.passed && matches!(one.check, Check::Daily | Check::Weekly);
+    evidence.gates.iter().find(held).map(gate)
+}
+
+fn at_this_time(one: &Gate, period: &str) -> String {
+    let (reached, needed) = (one.reached, one.needed);
+    if one.passed {
+        format!("not usual at this time of the {period}")
+    } else if reached < needed {
+        format!("usual at this time of the {period}: on {reached} of the last {needed}")
+    } else {
+        format!("usual at this time of the {period}: on each of the last {needed}")
     }
 }
 
@@ -281,7 +301,8 @@ fn part(one: &FeatureEvidence) -> String {
     };
     let (low, high) = (number(one.expected.0), number(one.expected.1));
     let range = if low == high { low } else { format!("{low} to {high}") };
-    format!("{name} {}, expected {range}", seen(one, &number(one.seen), unit))
+    let hour = if one.seasonal { " at this hour" } else { "" };
+    format!("{name} {}, expected {range}{hour}", seen(one, &number(one.seen), unit))
 }
 
 /// What was seen, with the windows it was seen over: `48`, `48 in 3 windows`, `in 12 of 30 windows`, `1.2 lines/s over 3
@@ -322,6 +343,7 @@ mod tests {
             frequent: None,
             windows: 1,
             presence: false,
+            seasonal: false,
         }
     }
 

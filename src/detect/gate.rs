@@ -37,6 +37,10 @@ pub enum Check {
     Apart,
     /// The group's lines have templates that come again.
     Templates,
+    /// It did not come at this time of the day before: reached are days on which it did, needed those looked at.
+    Daily,
+    /// It did not come at this time of the week before: reached are weeks in which it did, needed those looked at.
+    Weekly,
     /// Surprise against what the budget of false alarms asks for, in nats.
     Budget,
     /// What is left of the surprise beside ordinary windows of the past, in nats.

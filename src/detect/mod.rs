@@ -11,6 +11,7 @@ pub mod detector;
 pub mod expect;
 pub mod explain;
 pub mod gate;
+pub mod habit;
 pub mod held;
 pub mod history;
 pub mod level;
@@ -22,6 +23,7 @@ pub mod pattern;
 pub mod personal;
 pub mod rarity;
 pub mod ratio;
+mod season;
 mod seen;
 pub mod session;
 pub mod spread;
@@ -155,6 +157,9 @@ pub struct FeatureEvidence {
     /// Whether windows that have any are counted, not how many they have.
     #[serde(default)]
     pub presence: bool,
+    /// Whether it is too much for this hour of the week, though not for others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seasonal: bool,
 }
 
 fn one() -> u32 {

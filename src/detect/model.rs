@@ -9,12 +9,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::{Tail, needed};
-use super::config::{DetectConfig, Preset};
+use super::config::{DetectConfig, Preset, WindowSpec};
 use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
+use super::season::Season;
 use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide, held};
 use crate::labels::Fingerprint;
+use crate::time::TimeRange;
 
 /// Version of the text of a snapshot.
 const VERSION: u32 = 1;
@@ -42,6 +44,7 @@ pub struct Model {
     expectation: Option<Expectation>,
     tail: Tail,
     needed: f64,
+    season: Season,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +59,8 @@ struct Snapshot {
     trail: VecDeque<Row>,
     #[serde(default = "long_ago")]
     since: usize,
+    #[serde(default)]
+    season: Season,
 }
 
 fn long_ago() -> usize {
@@ -81,6 +86,7 @@ impl Model {
             expectation: None,
             tail: Tail::fit(Vec::new(), 0.02, 0.0),
             needed: f64::MAX,
+            season: Season::default(),
         }
     }
 
@@ -108,15 +114,21 @@ impl Model {
     /// others, and what is wrong with those is found there.
     #[must_use]
     pub fn judge_in(&self, window: &Window, in_sessions: bool) -> Judgement {
+        self.judge_beside(window, in_sessions, |_| false)
+    }
+
+    /// The same beside what is usual.
+    pub fn judge_beside(
+        &self,
+        window: &Window,
+        in_sessions: bool,
+        usual: impl Fn(&FeatureEvidence) -> bool,
+    ) -> Judgement {
         let Some(expectation) = &self.expectation else { return Judgement::default() };
         let score = self.isolation.score(window);
         let row = self.isolation.history().row(window);
-        let recent = self.isolation.history().newest(usize::MAX);
-        // What was told some windows ago is no part of what is added up now.
-        let trail = if self.since > LULL { self.since } else { usize::MAX };
-        let mut findings = expectation.findings(&row, self.trail.iter().take(trail), recent);
-        let heard = self.config.detectors;
-        findings.retain(|finding| heard.has(finding.feature));
+        let mut findings = self.findings(expectation, window.range, &row);
+        findings.retain(|finding| !usual(&told(finding)));
         if in_sessions {
             findings.retain(is_apart);
         }
@@ -135,6 +147,20 @@ impl Model {
             samples: Vec::new(),
             raw: score.map(|score| score.value),
         }
+    }
+
+    /// All that is not as expected.
+    fn findings(&self, expectation: &Expectation, range: TimeRange, row: &Row) -> Vec<Finding> {
+        let recent = self.isolation.history().newest(usize::MAX);
+        let mut findings = expectation.findings(row, self.summed(), recent.clone());
+        findings.extend(self.season.findings(range, row, self.summed(), recent).0);
+        findings.retain(|finding| self.config.detectors.has(finding.feature));
+        findings
+    }
+
+    /// The windows before that are added up: what was told some windows ago is no part of what is found now.
+    fn summed(&self) -> impl Iterator<Item = &Row> + Clone {
+        self.trail.iter().take(if self.since > LULL { self.since } else { usize::MAX })
     }
 
     /// What the lines look like, without more or less of anything, is for the simple detector alone to tell.
@@ -172,6 +198,7 @@ impl Model {
                     frequent: None,
                     windows: 1,
                     presence: false,
+                    seasonal: false,
                 })
             })
             .collect();
@@ -189,10 +216,7 @@ impl Model {
     #[must_use]
     pub fn nearest(&self, window: &Window, in_sessions: bool) -> Option<(FeatureEvidence, (f64, f64), Vec<Gate>)> {
         let row = self.isolation.history().row(window);
-        let recent = self.isolation.history().newest(usize::MAX);
-        let trail = if self.since > LULL { self.since } else { usize::MAX };
-        let mut all = self.expectation.as_ref()?.findings(&row, self.trail.iter().take(trail), recent);
-        all.retain(|finding| self.config.detectors.has(finding.feature));
+        let all = self.findings(self.expectation.as_ref()?, window.range, &row);
         let kept: Vec<Finding> = all.iter().filter(|finding| !in_sessions || is_apart(finding)).cloned().collect();
         let apart = !kept.is_empty() || all.is_empty();
         let findings = if apart { kept } else { all };
@@ -229,6 +253,11 @@ impl Model {
             return;
         }
         let row = self.isolation.history().row(window);
+        if learnt && matches!(self.config.window, WindowSpec::Time(_)) {
+            let recent = self.isolation.history().newest(usize::MAX);
+            let (_, peak) = self.season.findings(window.range, &row, self.summed(), recent);
+            self.season.learn(window.range, &row, peak);
+        }
         self.trail.push_front(row);
         self.trail.truncate(SPANS.iter().max().copied().unwrap_or(1) - 1);
         self.since = if judgement.anomalous.is_some() { 0 } else { self.since.saturating_add(1) };
@@ -275,7 +304,7 @@ impl Model {
     pub fn held(&self) -> usize {
         let expectation = self.expectation.as_ref().map_or(0, Expectation::held);
         let trail = SPANS.iter().max().map_or(0, |longest| longest * size_of::<Row>());
-        self.isolation.held() + held::list::<u16>(self.scores.len()) + trail + expectation
+        self.isolation.held() + held::list::<u16>(self.scores.len()) + trail + expectation + self.season.held()
     }
 
     /// Distinct messages of the last window.
@@ -306,6 +335,7 @@ impl Model {
             scores: self.scores.clone(),
             trail: self.trail.clone(),
             since: self.since,
+            season: self.season.clone(),
         };
         serde_json::to_string(&snapshot).unwrap_or_default()
     }
@@ -333,6 +363,7 @@ impl Model {
         model.trail = snapshot.trail;
         model.since = snapshot.since;
         model.refused_millis = snapshot.refused_millis;
+        model.season = snapshot.season;
         if snapshot.fitted_at > 0 {
             model.calibrate();
         }
@@ -365,6 +396,7 @@ fn told(finding: &Finding) -> FeatureEvidence {
         frequent: None,
         windows: u32::try_from(finding.span).unwrap_or(1),
         presence: finding.presence,
+        seasonal: finding.seasonal,
     }
 }
 

@@ -36,6 +36,16 @@ impl Past {
         }
     }
 
+    /// Whether enough windows are known for their tail to be believed.
+    pub(super) fn is_known(&self) -> bool {
+        self.peaks.iter().sum::<f32>() >= ENOUGH
+    }
+
+    /// Bytes that it holds besides itself.
+    pub(super) fn held(&self) -> usize {
+        super::held::list::<f32>(self.peaks.len())
+    }
+
     /// What is left of a surprise: an exponential tail through the 95 % quantile and the median of what lies beyond. It
     /// never becomes more than what one of several looks is worth.
     pub(super) fn surprise(&self, surprise: f64) -> f64 {

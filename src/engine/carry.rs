@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
+use crate::detect::habit::Habits;
 use crate::detect::window::LineWindows;
 use crate::incident::lifecycle::Lifecycle;
 use crate::labels::Labels;
@@ -37,6 +38,8 @@ pub(super) struct GroupCarry {
     /// Its model began anew here: older snapshots and windows are no part of it.
     #[serde(default)]
     pub(super) model_from: Nanos,
+    #[serde(default, skip_serializing_if = "Habits::is_empty")]
+    pub(super) habits: Habits,
 }
 
 /// The step that closes all that is open of a watch that nobody reads any more. `done_until` and `carry` are what its last

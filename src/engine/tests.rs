@@ -112,6 +112,39 @@ fn a_surge_of_ordinary_lines_is_a_notice_and_opens_nothing() {
     assert!(step.transitions.is_empty(), "{:?}", step.transitions);
 }
 
+/// A job that fails each day at five is told twice; then it is known to come at this time. More of it is told again, and
+/// so is the same at another time.
+#[test]
+fn what_comes_each_day_at_the_same_time_wakes_nobody_for_long() {
+    let (day, begins) = (288, 60);
+    let bursts = |slot: i64| match (slot / day, slot % day) {
+        (0..4, at) if at == begins => 40,
+        (3, at) if at == begins + 100 => 40,
+        (4, at) if at == begins => 200,
+        _ => 0,
+    };
+    let mut lines = Vec::new();
+    for slot in 0..5 * day {
+        let start = START + slot * 5 * MINUTE;
+        let usual = (0..8 + slot * 7 % 5).map(|n| format!("level=info msg=\"request {n} done\" dur={}ms", 10 + n));
+        let errors = (0..bursts(slot)).map(|n| format!("level=error msg=\"db refused\" n={n}"));
+        let texts = (0..).zip(usual.chain(errors));
+        lines.extend(texts.map(|(n, text)| Line { ts: start + n * SECOND, service: "cart", text }));
+    }
+    let mut engine = Engine::new(&options("5m"));
+    let range = TimeRange::new(START, START + 5 * day * 5 * MINUTE);
+    let step = engine.step(batch(&lines, range, Purpose::Judge, Known::Audited));
+    let place = |at: Nanos| ((at - START) / (5 * MINUTE) / day, (at - START) / (5 * MINUTE) % day);
+    let opened = step.transitions.iter().filter(|told| told.kind == TransitionKind::Opened);
+    let opened: Vec<_> = opened.map(|told| place(told.incident.started_at)).collect();
+    assert_eq!(opened, [(0, begins), (1, begins), (3, begins + 100), (4, begins)]);
+    let notices: Vec<_> = step.anomalies.iter().filter(|one| one.grade == Grade::Notice).collect();
+    let said: Vec<_> =
+        notices.iter().map(|one| (place(one.range.start), explain::habit(&one.evidence).unwrap_or_default())).collect();
+    let usual = "usual at this time of the day: on each of the last 2".to_owned();
+    assert_eq!(said, [((2, begins), usual.clone()), ((3, begins), usual)]);
+}
+
 /// The more errors in the minute after the warm-up, the surer: first nothing, then shown only, then told.
 #[test]
 fn what_is_not_sure_is_not_sent_while_a_group_is_new() {

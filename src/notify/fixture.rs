@@ -29,6 +29,7 @@ fn worst(group: Group) -> Anomaly {
         frequent: None,
         windows: 1,
         presence: false,
+        seasonal: false,
     };
     Anomaly {
         range: TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE),

@@ -333,10 +333,11 @@ fn reason(evidence: &FeatureEvidence, moment: impl Fn(Nanos) -> String) -> Reaso
         Feature::Rate => ("rate", " lines/s"),
     };
     let (low, high) = (number(evidence.expected.0), number(evidence.expected.1));
+    let range = if low == high { low } else { format!("{low} to {high}") };
     Reason {
         what,
         seen: explain::seen(evidence, &number(evidence.seen), unit),
-        expected: if low == high { low } else { format!("{low} to {high}") },
+        expected: if evidence.seasonal { format!("{range} at this hour") } else { range },
         outside: evidence.seen < evidence.expected.0 || evidence.seen > evidence.expected.1,
         share: percent(evidence.share),
         line: None,
@@ -466,6 +467,7 @@ mod tests {
             frequent: None,
             windows: 1,
             presence: false,
+            seasonal: false,
         };
         for shares in [[0.2, 0.5, 0.5], [0.5, 0.5, 0.1], [0.0, 0.1, 0.9], [0.0; 3]] {
             let features = vec![

@@ -97,6 +97,7 @@ fn worst(group: Group, at: Nanos, text: &str) -> Anomaly {
         frequent: Some(frequent),
         windows: 1,
         presence: false,
+        seasonal: false,
     };
     let pattern = PatternEvidence {
         line: Some(text.to_owned()),

@@ -9,7 +9,7 @@ use crate::detect::detector::tests::{ordinary, window};
 use crate::detect::explain::{headline, reason};
 use crate::detect::pattern::{Found, GroupNumber};
 use crate::detect::{PatternEvidence, PatternKind};
-use crate::time::Span;
+use crate::time::{MINUTE, Span};
 
 const GROUP: Fingerprint = Fingerprint(7);
 
@@ -62,6 +62,44 @@ fn plain_faults_are_found_and_explained() {
     let mut dice = Dice(3);
     let simple = learnt(&config, (0..600).map(move |at| ordinary(&mut dice, at)));
     check(&simple, &longer, "longer lines than usual: line length 900 bytes, expected 120 to 163");
+}
+
+/// Half hours of three weeks: many errors by day, hardly any at night.
+fn half_hour(dice: &mut Dice, at: i64) -> Window {
+    let by_day = (16..40).contains(&(at % 48));
+    let errors = if by_day { 20.0 + (10.0 * dice.unit()).round() } else { (2.0 * dice.unit()).floor() };
+    let lines = if by_day { 2_000 } else { 300 };
+    Window {
+        range: TimeRange::new(at * 30 * MINUTE, (at + 1) * 30 * MINUTE),
+        ..window(at, lines, [140.0, errors, 0.0, 30.0])
+    }
+}
+
+#[test]
+fn what_is_ordinary_by_day_is_not_at_night() {
+    let config = DetectConfig { window: WindowSpec::Time(Span::minutes(30)), ..DetectConfig::default() };
+    let mut dice = Dice(5);
+    let mut model = learnt(&config, (0..21 * 48).map(|at| half_hour(&mut dice, at)));
+    let mut night = half_hour(&mut dice, 21 * 48 + 4);
+    check(&model, &night, "");
+    night.features.0[Feature::ErrorCount as usize] = Some(15.0);
+    check(&model, &night, "more errors than usual: errors 15, expected 0 to 6 at this hour");
+    let mut first_week = learnt(&config, (0..6 * 48).map(|at| half_hour(&mut dice, at)));
+    night.range = half_hour(&mut dice, 6 * 48 + 4).range;
+    check(&first_week, &night, "");
+
+    // A restart knows the hours, too.
+    for at in 21 * 48..22 * 48 {
+        let next = half_hour(&mut dice, at);
+        let mut again = Model::restore(&config, GROUP, &model.snapshot()).unwrap();
+        for model in [&mut model, &mut again] {
+            let judgement = model.judge(&next);
+            model.learn(&next, &judgement);
+        }
+        assert_eq!(again.snapshot(), model.snapshot());
+    }
+    let judgement = first_week.judge(&night);
+    assert!(first_week.learn(&night, &judgement));
 }
 
 #[test]

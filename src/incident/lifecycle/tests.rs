@@ -80,6 +80,7 @@ fn reason(feature: Feature) -> FeatureEvidence {
         frequent,
         windows: 1,
         presence: false,
+        seasonal: false,
     }
 }
 

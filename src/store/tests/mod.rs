@@ -167,6 +167,7 @@ fn evidence() -> FeatureEvidence {
         frequent: None,
         windows: 1,
         presence: false,
+        seasonal: false,
     }
 }
 

@@ -1,6 +1,10 @@
 //! One group of a watch: its open windows, its model, its incident.
 
+mod tell;
+
 use std::collections::VecDeque;
+
+use tell::signs;
 
 use super::JudgedWindow;
 use super::carry::GroupCarry;
@@ -9,15 +13,12 @@ use super::watch::{Out, Shared};
 use super::{Snapshot, WatchOptions};
 use crate::collect::{Coverage, Entry, Known};
 use crate::detect::Grade;
-use crate::detect::calibrate::from_score;
 use crate::detect::config::{Preset, WindowSpec};
-use crate::detect::gate::{Check, Gate, NearMiss};
+use crate::detect::habit::{Habit, Habits, Sign};
 use crate::detect::model::Model;
 use crate::detect::pattern::{Found, GroupNumber, Patterns};
-use crate::detect::window::{LineWindows, MAX_SAMPLES, OpenWindow};
-use crate::detect::{Anomaly, Common, Evidence, Feature, FeatureEvidence, Group, Judgement};
-use crate::detect::{Level, Odd, PatternEvidence, Sample, Window};
-use crate::detect::{decide, explain, held};
+use crate::detect::window::{LineWindows, OpenWindow};
+use crate::detect::{Anomaly, Feature, FeatureEvidence, Group, Judgement, Level, Window, decide, held};
 use crate::incident::lifecycle::{Lifecycle, Observation, Origin, Outcome, RATES};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
@@ -28,9 +29,6 @@ pub(super) const REMEMBER: Nanos = 70 * MINUTE;
 
 /// Bytes of the lines that two windows keep for the case that one of them is told.
 const KEPT_LINES: usize = 2 * 2_048;
-
-/// So many nats beyond the threshold a finding is told also of a group that is not known for long.
-const SURE: f64 = 3.0;
 
 /// What is known of one group.
 #[derive(Debug)]
@@ -55,6 +53,7 @@ pub(super) struct GroupState {
     lifecycle: Lifecycle,
     rates: VecDeque<f64>,
     closed: VecDeque<Closed>,
+    habits: Habits,
 }
 
 /// What the patterns of the watch say of a window.
@@ -106,6 +105,7 @@ impl GroupState {
             lifecycle: Lifecycle::default(),
             rates: VecDeque::new(),
             closed: VecDeque::new(),
+            habits: Habits::default(),
         }
     }
 
@@ -160,7 +160,8 @@ impl GroupState {
 
     /// Scores and learns a window of history; nobody is told.
     pub(super) fn study(&mut self, window: &Window, about: &About) {
-        let judgement = self.judged(window, about);
+        let judgement = self.judged(window, about, |_| false);
+        self.note(window, &judgement);
         self.model.learn(window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(window);
@@ -173,7 +174,7 @@ impl GroupState {
         if with.patterns.is_poor(self.number) {
             window.features.0[Feature::UniqueMessages as usize] = None;
         }
-        let judgement = if whole { self.judged(&window, about) } else { Judgement::default() };
+        let judgement = if whole { self.judged(&window, about, |_| false) } else { Judgement::default() };
         if whole && judgement.anomalous.is_none() && with.patterns.is_explaining() {
             out.near_misses.extend(self.near(&window, about, &judgement, with));
         }
@@ -181,6 +182,7 @@ impl GroupState {
             window.samples = self.last.kept().samples();
         }
         let anomaly = self.anomaly(&window, &judgement, about, with);
+        self.note(&window, &judgement);
         let learnt = self.model.learn(&window, &judgement);
         self.model_until = self.model_until.max(window.range.end);
         self.remember(&window);
@@ -188,13 +190,34 @@ impl GroupState {
         out.windows.push(self.row(window, judgement, learnt, 0));
     }
 
-    fn judged(&self, window: &Window, about: &About) -> Judgement {
-        let judgement = self.model.judge_in(window, about.in_sessions);
+    /// What is found about a window beside what is usual.
+    fn judged(&self, window: &Window, about: &About, usual: impl Fn(&Sign) -> bool) -> Judgement {
+        let of_feature = |one: &FeatureEvidence| Sign::of_feature(one).is_some_and(|sign| usual(&sign));
+        let judgement = self.model.judge_beside(window, about.in_sessions, of_feature);
         let judgement = match &about.rarest {
             Some(rarest) => decide::join_rarest(judgement, rarest),
             None => judgement,
         };
-        decide::join(judgement, about.found.iter().filter(|found| found.group == self.number))
+        let of_group = about.found.iter().filter(|found| found.group == self.number);
+        decide::join(judgement, of_group.filter(|found| !usual(&Sign::of_pattern(&found.evidence))))
+    }
+
+    /// What of an anomalous window is not usual at this time of the day or of the week, or the habit that it is.
+    fn unusual(&self, window: &Window, about: &About, all: &Judgement, with: With<'_>) -> Result<Judgement, Habit> {
+        if with.shared.detect.preset == Preset::Classic {
+            return Ok(all.clone());
+        }
+        let first = signs(all).filter_map(|sign| self.habits.usual(window.range, &sign)).next();
+        let Some(habit) = first else { return Ok(all.clone()) };
+        let rest = self.judged(window, about, |sign| self.habits.usual(window.range, sign).is_some());
+        if rest.anomalous.is_some() { Ok(rest) } else { Err(habit) }
+    }
+
+    /// Remembers what was found at this time.
+    fn note(&mut self, window: &Window, judgement: &Judgement) {
+        if judgement.anomalous.is_some() && self.lines.is_none() {
+            self.habits.note(window.range, signs(judgement));
+        }
     }
 
     /// Judges a window again that grew after it was closed. Returns how many lines are new. Its model has learnt the
@@ -248,6 +271,7 @@ impl GroupState {
             lifecycle: self.lifecycle.clone(),
             born: self.born,
             model_from: self.model_from,
+            habits: self.habits.clone(),
         }
     }
 
@@ -255,6 +279,7 @@ impl GroupState {
         self.last_line = carry.last_line;
         self.rates = carry.rates.into();
         self.lifecycle = carry.lifecycle;
+        self.habits = carry.habits;
         (self.born, self.model_from) = (carry.born, carry.model_from);
         if self.lines.is_some() && carry.lines.is_some() {
             self.lines = carry.lines;
@@ -353,6 +378,7 @@ impl GroupState {
             + incident
             + RATES * size_of::<f64>()
             + held::list::<Closed>(self.closed.len())
+            + self.habits.held()
     }
 
     /// Windows that it has learnt.
@@ -360,175 +386,9 @@ impl GroupState {
         self.model.progress().0
     }
 
-    fn title(&self, anomaly: &Anomaly) -> String {
-        format!("{}: {}", name(&self.group.labels), explain::headline(&anomaly.evidence))
-    }
-
-    fn anomaly(&self, window: &Window, judgement: &Judgement, about: &About, with: With<'_>) -> Option<Anomaly> {
-        let mut features = judgement.anomalous.clone()?;
-        if !window.late && self.lines.is_none() {
-            self.name_lines(&mut features, window, with.patterns);
-        }
-        let (score, threshold) = (judgement.score.unwrap_or_default(), judgement.threshold.unwrap_or_default());
-        let found =
-            strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
-        let samples = samples(judgement, window);
-        let own = vec![
-            Gate::plain(Check::Matters, true),
-            Gate::plain(Check::GoesOn, true),
-            Gate::least(Check::Budget, from_score(score), from_score(threshold)),
-        ];
-        let own = match with.patterns.is_poor(self.number) {
-            true => own.into_iter().chain([Gate::plain(Check::Templates, false)]).collect(),
-            false => own,
-        };
-        let counts = features.first().map_or(0.0, |first| first.share);
-        let by_pattern = found.filter(|_| judgement.patterns.first().is_some_and(|first| first.share >= counts));
-        let mut anomaly = Anomaly {
-            group: self.group.clone(),
-            range: window.range,
-            lines: window.lines,
-            late: window.late,
-            score,
-            threshold,
-            grade: self.grade(&features, judgement, with.shared),
-            evidence: Evidence {
-                common: if window.late { Vec::new() } else { self.common(&features, found, with.patterns) },
-                features,
-                patterns: judgement.patterns.clone(),
-                samples,
-                gates: self.gates(by_pattern.map_or(own, |found| found.gates.clone())),
-                coverage: window.coverage,
-                query: self.query.clone(),
-            },
-        };
-        // Marking costs as much as judging: it is done for what may be told.
-        if with.patterns.is_explaining() || self.lifecycle.may_tell(&anomaly, &with.shared.incident) {
-            with.patterns.mark(&mut anomaly.evidence.samples);
-        }
-        Some(anomaly)
-    }
-
-    /// A surge of ordinary lines wakes nobody. What is known of a group for less than twice as long as it takes to judge it
-    /// says little of what is rare: until then only what is far beyond the threshold is told. The simple detector tells all.
-    fn grade(&self, features: &[FeatureEvidence], judgement: &Judgement, shared: &Shared) -> Grade {
-        let (have, need) = self.model.progress();
-        let beyond = |score: Option<f64>| from_score(score.unwrap_or_default());
-        let sure = beyond(judgement.score) >= beyond(judgement.threshold) + SURE;
-        let harmless = |one: &FeatureEvidence| match one.feature {
-            Feature::Rate => one.seen > one.expected.1,
-            Feature::LineLength | Feature::UniqueMessages => true,
-            Feature::ErrorCount | Feature::WarnCount => one.seen <= one.expected.1,
-        };
-        if shared.detect.preset == Preset::Classic {
-            Grade::Alert
-        } else if self.lines.is_none() && !sure && have < need.saturating_mul(2) {
-            Grade::Learning
-        } else if judgement.patterns.is_empty() && features.iter().all(harmless) {
-            Grade::Notice
-        } else {
-            Grade::Alert
-        }
-    }
-
-    /// Says which errors and warnings most of them are, where there are more than expected.
-    fn name_lines(&self, features: &mut [FeatureEvidence], window: &Window, patterns: &Patterns) {
-        for one in features.iter_mut().filter(|one| one.share > 0.0 && one.seen > one.expected.1) {
-            let odd = match one.feature {
-                Feature::ErrorCount => Odd::Errors,
-                Feature::WarnCount => Odd::Warnings,
-                _ => continue,
-            };
-            one.frequent = patterns.frequent(self.number, odd, window.range.end);
-        }
-    }
-
-    /// What the lines of the strongest evidence that has lines have in common.
-    fn common(&self, features: &[FeatureEvidence], found: Option<&Found>, patterns: &Patterns) -> Vec<Common> {
-        let of_pattern = found.map(|found| found.common.clone()).unwrap_or_default();
-        if !of_pattern.is_empty() || self.lines.is_some() {
-            return of_pattern;
-        }
-        let odd = features.iter().filter(|one| one.share > 0.0 && one.seen > one.expected.1).find_map(|one| match one
-            .feature
-        {
-            Feature::ErrorCount => Some(Odd::Errors),
-            Feature::WarnCount => Some(Odd::Warnings),
-            _ => None,
-        });
-        odd.map(|odd| patterns.common(self.number, odd)).unwrap_or_default()
-    }
-
-    /// The conditions of a finding behind the one that the group is known well enough.
-    fn gates(&self, of_finding: Vec<Gate>) -> Vec<Gate> {
-        let (have, need) = self.model.progress();
-        let known = Gate::least(Check::Windows, have.into(), need.into());
-        // A finding that asks for windows too asks for no more than these.
-        let rest = of_finding.into_iter().filter(|gate| gate.check != Check::Windows || !gate.passed);
-        std::iter::once(known).chain(rest).collect()
-    }
-
-    /// What speaks most for a window that is not told, and what held it back.
-    fn near(&self, window: &Window, about: &About, judgement: &Judgement, with: With<'_>) -> Option<NearMiss> {
-        // What was found of a group that is not known well enough is not told either.
-        let early = if judgement.score.is_none() { about.found.as_slice() } else { &[] };
-        let missed = strongest(self.number, with.patterns.missed().iter().chain(early).chain(&about.rarest));
-        let of_pattern = missed.map(|one| {
-            let asked = one.gates.iter().rfind(|gate| matches!(gate.check, Check::Budget | Check::SecondLook));
-            let scores = asked.map_or((0.0, 0.0), |gate| (gate.reached, gate.needed));
-            let evidence = Evidence {
-                patterns: vec![PatternEvidence { share: 1.0, ..one.evidence.clone() }],
-                samples: one.sample.iter().cloned().collect(),
-                common: one.common.clone(),
-                gates: self.gates(one.gates.clone()),
-                ..Evidence::default()
-            };
-            (scores, evidence)
-        });
-        let of_feature = self.model.nearest(window, about.in_sessions).map(|(feature, scores, gates)| {
-            let (mut features, gates) = (vec![feature], self.gates(gates));
-            if self.lines.is_none() {
-                self.name_lines(&mut features, window, with.patterns);
-            }
-            let samples = if self.lines.is_none() { self.last.kept().samples() } else { window.samples.clone() };
-            (scores, Evidence { features, gates, samples, ..Evidence::default() })
-        });
-        let near = |((surprise, needed), _): &((f64, f64), Evidence)| surprise / needed.max(1.0);
-        let both = of_pattern.into_iter().chain(of_feature);
-        let nearest = both.max_by(|one, two| near(one).total_cmp(&near(two)));
-        let ((surprise, needed), mut evidence) = nearest.filter(|((surprise, _), _)| *surprise > 0.0)?;
-        with.patterns.mark(&mut evidence.samples);
-        evidence.coverage = window.coverage;
-        evidence.query.clone_from(&self.query);
-        let (group, range) = (self.group.clone(), window.range);
-        Some(NearMiss { group, range, lines: window.lines, surprise, needed, evidence, windows: 1 })
-    }
-
     fn row(&self, window: Window, judgement: Judgement, learnt: bool, revision: u32) -> JudgedWindow {
         JudgedWindow { group: self.group.clone(), window, judgement, learnt, revision }
     }
-}
-
-/// The lines that patterns are about; those of the window, the worst first, where its counts speak or there are no others.
-fn samples(judgement: &Judgement, window: &Window) -> Vec<Sample> {
-    let counts = judgement.anomalous.iter().flatten().map(|one| one.share).sum::<f64>();
-    let mut all = judgement.samples.clone();
-    if all.is_empty() || counts > 0.0 {
-        all.extend(window.samples.iter().cloned());
-    }
-    let mut kept: Vec<Sample> = Vec::new();
-    for one in all {
-        if kept.len() < MAX_SAMPLES && !kept.contains(&one) {
-            kept.push(one);
-        }
-    }
-    kept
-}
-
-/// What is most surprising of a group.
-fn strongest<'a>(group: GroupNumber, found: impl IntoIterator<Item = &'a Found>) -> Option<&'a Found> {
-    let of_group = found.into_iter().filter(|found| found.group == group);
-    of_group.max_by(|one, two| one.scores.0.total_cmp(&two.scores.0))
 }
 
 fn origin<'a>(group: &'a Group, options: &'a WatchOptions, shared: &'a Shared) -> Origin<'a> {
@@ -540,10 +400,4 @@ fn origin<'a>(group: &'a Group, options: &'a WatchOptions, shared: &'a Shared) -
         runbook_url: options.runbook_url.as_deref(),
         config: &shared.incident,
     }
-}
-
-/// How people call a group: the values of its labels.
-fn name(labels: &Labels) -> String {
-    let values: Vec<&str> = labels.iter().map(|(_, value)| value).collect();
-    if values.is_empty() { "all".to_owned() } else { values.join("/") }
 }
