@@ -168,6 +168,8 @@ pub struct DetectConfig {
     pub refit_every: u32,
     /// Expected false alarms a day that the threshold aims at, over all watches together: the store says how they share it.
     pub false_alerts_per_day: f64,
+    /// What comes at this time of the day or of the week, as on two days or in two weeks before, is shown and not told.
+    pub habits: bool,
     /// Seed of the forest.
     pub seed: u64,
     /// Groups with no line for this long are forgotten.
@@ -190,6 +192,7 @@ impl Default for DetectConfig {
             history: 2880,
             refit_every: 60,
             false_alerts_per_day: 1.0,
+            habits: true,
             seed: 1,
             forget_after: Span::hours(24),
             max_groups: 500,

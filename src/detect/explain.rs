@@ -207,7 +207,9 @@ pub fn habit(evidence: &Evidence) -> Option<String> {
 fn at_this_time(one: &Gate, period: &str) -> String {
     let (reached, needed) = (one.reached, one.needed);
     if one.passed {
-        format!("not usual at this time of the {period}")
+        format!(
+            "not usual at this time of the {period}, though it came the {period} before: if it comes again, it is shown only"
+        )
     } else if reached < needed {
         format!("usual at this time of the {period}: on {reached} of the last {needed}")
     } else {

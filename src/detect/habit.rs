@@ -65,11 +65,11 @@ pub struct Habit {
 }
 
 impl Habit {
-    /// The condition that there is no such habit, which is not met.
+    /// The condition that there is no such habit, which is not met from the third time on.
     #[must_use]
     pub fn gate(self) -> Gate {
         let check = if self.weekly { Check::Weekly } else { Check::Daily };
-        Gate { check, reached: self.came.into(), needed: self.of.into(), passed: false }
+        Gate { check, reached: self.came.into(), needed: self.of.into(), passed: self.came < LEAST }
     }
 }
 
@@ -140,6 +140,15 @@ impl Habits {
         daily.or_else(|| self.every(WEEK, WEEKS, from, sign).map(|(came, of)| Habit { weekly: true, came, of }))
     }
 
+    /// Whether this came at this time the day before, or the week before: once more, and it is a habit.
+    #[must_use]
+    pub fn begins(&self, range: TimeRange, sign: &Sign) -> Option<Habit> {
+        let (from, _) = minutes(range);
+        let came = |period: i64| self.episodes.iter().any(|one| one.covers(from - period, sign));
+        let weekly = [(DAY, false), (WEEK, true)].into_iter().find(|(period, _)| came(*period));
+        weekly.map(|(_, weekly)| Habit { weekly, came: 1, of: 1 })
+    }
+
     /// On how many of how many days or weeks it came at this minute; the fewest that say that it is a habit.
     fn every(&self, period: i64, most: i64, now: i64, sign: &Sign) -> Option<(u32, u32)> {
         let past = || self.episodes.iter().filter(|one| one.0 == sign.what && one.2 < now - period / 2);
@@ -152,7 +161,7 @@ impl Habits {
         let mut came = 0;
         for of in 1..=most {
             let then = now - of * period;
-            came += u32::from(past().any(|one| one.1 - SLACK <= then && then <= one.2 + SLACK && sign.is_like(one)));
+            came += u32::from(past().any(|one| one.covers(then, sign)));
             let of = u32::try_from(of).unwrap_or(u32::MAX);
             if came >= LEAST && at_least(came, of, chance) <= CHANCE {
                 return Some((came, of));
@@ -165,6 +174,13 @@ impl Habits {
     #[must_use]
     pub fn held(&self) -> usize {
         held::list::<Episode>(self.episodes.len())
+    }
+}
+
+impl Episode {
+    /// Whether it went on at this minute, and there was as much of it.
+    fn covers(&self, minute: i64, sign: &Sign) -> bool {
+        self.0 == sign.what && self.1 - SLACK <= minute && minute <= self.2 + SLACK && sign.is_like(self)
     }
 }
 

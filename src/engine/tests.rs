@@ -131,13 +131,25 @@ fn what_comes_each_day_at_the_same_time_wakes_nobody_for_long() {
         let texts = (0..).zip(usual.chain(errors));
         lines.extend(texts.map(|(n, text)| Line { ts: start + n * SECOND, service: "cart", text }));
     }
-    let mut engine = Engine::new(&options("5m"));
     let range = TimeRange::new(START, START + 5 * day * 5 * MINUTE);
-    let step = engine.step(batch(&lines, range, Purpose::Judge, Known::Audited));
     let place = |at: Nanos| ((at - START) / (5 * MINUTE) / day, (at - START) / (5 * MINUTE) % day);
-    let opened = step.transitions.iter().filter(|told| told.kind == TransitionKind::Opened);
-    let opened: Vec<_> = opened.map(|told| place(told.incident.started_at)).collect();
-    assert_eq!(opened, [(0, begins), (1, begins), (3, begins + 100), (4, begins)]);
+    let lived = |habits: bool| {
+        let mut options = options("5m");
+        options.detect.habits = habits;
+        let step = Engine::new(&options).step(batch(&lines, range, Purpose::Judge, Known::Audited));
+        let opened = step.transitions.iter().filter(|told| told.kind == TransitionKind::Opened);
+        let opened: Vec<_> = opened.map(|told| (place(told.incident.started_at), told.incident.clone())).collect();
+        (step, opened)
+    };
+    let (step, opened) = lived(true);
+    let places: Vec<_> = opened.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [(0, begins), (1, begins), (3, begins + 100), (4, begins)]);
+    let said: Vec<String> =
+        opened[1].1.worst.iter().flat_map(|worst| &worst.evidence.gates).map(explain::gate).collect();
+    let last = "not usual at this time of the day, though it came the day before: if it comes again, it is shown only";
+    assert!(said.iter().any(|gate| gate == last), "{said:?}");
+    let each: Vec<_> = lived(false).1.iter().map(|(place, _)| *place).filter(|place| place.1 == begins).collect();
+    assert_eq!(each, (0..5).map(|day| (day, begins)).collect::<Vec<_>>());
     let notices: Vec<_> = step.anomalies.iter().filter(|one| one.grade == Grade::Notice).collect();
     let said: Vec<_> =
         notices.iter().map(|one| (place(one.range.start), explain::habit(&one.evidence).unwrap_or_default())).collect();

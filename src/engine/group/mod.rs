@@ -204,7 +204,7 @@ impl GroupState {
 
     /// What of an anomalous window is not usual at this time of the day or of the week, or the habit that it is.
     fn unusual(&self, window: &Window, about: &About, all: &Judgement, with: With<'_>) -> Result<Judgement, Habit> {
-        if with.shared.detect.preset == Preset::Classic {
+        if with.shared.detect.preset == Preset::Classic || !with.shared.detect.habits {
             return Ok(all.clone());
         }
         let first = signs(all).filter_map(|sign| self.habits.usual(window.range, &sign)).next();

@@ -67,6 +67,9 @@ impl GroupState {
                 query: self.query.clone(),
             },
         };
+        let begins = || signs(judgement).find_map(|sign| self.habits.begins(window.range, &sign));
+        let told = anomaly.grade == Grade::Alert && with.shared.detect.habits;
+        let habit = habit.or_else(|| begins().filter(|_| told));
         anomaly.evidence.gates.extend(habit.map(Habit::gate));
         // Marking costs as much as judging: it is done for what may be told.
         if with.patterns.is_explaining() || self.lifecycle.may_tell(&anomaly, &with.shared.incident) {
