@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     async fn changes(watch: &mut FileWatch) -> bool {
-        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.is_ok()
+        tokio::time::timeout(Duration::from_secs(120), watch.changed()).await.is_ok()
     }
 
     async fn quick(file: PathBuf) -> FileWatch {

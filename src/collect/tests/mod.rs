@@ -121,7 +121,7 @@ fn poller(
     start: Start,
 ) -> Loki {
     let clock = Arc::clone(clock);
-    let config = LokiConfig { url: loki.url(), timeout: Span::seconds(5), ..LokiConfig::default() };
+    let config = LokiConfig { url: loki.url(), timeout: Span::seconds(120), ..LokiConfig::default() };
     let watch = WatchConfig { name: "w".to_owned(), query: "{shop=\"s\"}".to_owned(), ..WatchConfig::default() };
     Loki::new(Options {
         client: Client::new(&config).unwrap(),
