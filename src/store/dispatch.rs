@@ -60,21 +60,22 @@ pub(super) const WORD: &str = "
     INSERT INTO words (tenant, word, started_at, incident) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 impl Store {
-    /// Transitions that were committed and not taken yet, oldest first, at most `limit`.
+    /// Transitions that were committed and not taken yet, oldest first, at most `limit`; without those that cannot be read.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn queued(&self, limit: u32) -> Result<Vec<Queued>, StoreError> {
         let queued = |row: &Row| Ok(Queued { seq: row.get("seq")?, transition: parsed(row, "document")? });
-        self.read(READING, Statement::of(QUEUED).bind(limit), queued).await
+        self.read_each(READING, Statement::of(QUEUED).bind(limit), queued).await
     }
 
-    /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000.
+    /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000; without what only a newer sigyn
+    /// can read, so that an update leaves nobody without messages.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn pending_orders(&self) -> Result<Vec<Command>, StoreError> {
-        self.read(READING, Statement::of(ORDERS), command).await
+        self.read_each(READING, Statement::of(ORDERS), command).await
     }
 
     /// All that the dispatcher must find again, as (key, document), by key.
