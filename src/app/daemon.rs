@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::clock::Clock;
 use super::reader::Until;
-use super::{App, Options};
+use super::{App, Options, told};
 use crate::config::Settings;
 use crate::config::load::{Loaded, Loader};
 use crate::config::watch::FileWatch;
@@ -104,7 +104,7 @@ impl Daemon {
                 }
                 Some(loaded) => {
                     if let Err(error) = drained {
-                        tracing::error!("{error:#}");
+                        tracing::error!("{}", told(&error));
                     }
                     settings = self.settings(loaded);
                 }
