@@ -85,6 +85,10 @@ impl Daemon {
                 match wake(&mut signals, &mut changes, &mut asked).await {
                     Wake::Stop => break None,
                     Wake::Reload(answer) => {
+                        // Or the same content would be taken over twice: asked for, and because it is new.
+                        if let Some(changes) = &mut changes {
+                            changes.look().await;
+                        }
                         let loaded = self.reload();
                         let told = loaded.as_ref().map(Loaded::origin).map_err(Clone::clone);
                         if let Some(answer) = answer {
