@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::reader::Progress;
 use crate::http::{Health, WatchHealth};
+use crate::time::Nanos;
 
 /// Shared by all parts of one process; survives reloads.
 #[derive(Clone, Default)]
@@ -40,6 +41,13 @@ impl Board {
     pub fn remove(&self, name: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.watches.retain(|(known, _)| known != name);
+    }
+
+    /// Up to where every watch is read; `None` without any.
+    #[must_use]
+    pub fn read_until(&self) -> Option<Nanos> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.watches.iter().map(|(_, progress)| progress.borrow().read_until).min()
     }
 
     /// How sigyn is now.

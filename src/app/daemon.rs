@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::clock::Clock;
 use super::reader::Until;
-use super::{App, Options};
+use super::{App, Options, told};
 use crate::config::Settings;
 use crate::config::load::{Loaded, Loader};
 use crate::config::watch::FileWatch;
@@ -85,6 +85,10 @@ impl Daemon {
                 match wake(&mut signals, &mut changes, &mut asked).await {
                     Wake::Stop => break None,
                     Wake::Reload(answer) => {
+                        // Or the same content would be taken over twice: asked for, and because it is new.
+                        if let Some(changes) = &mut changes {
+                            changes.look().await;
+                        }
                         let loaded = self.reload();
                         let told = loaded.as_ref().map(Loaded::origin).map_err(Clone::clone);
                         if let Some(answer) = answer {
@@ -104,7 +108,7 @@ impl Daemon {
                 }
                 Some(loaded) => {
                     if let Err(error) = drained {
-                        tracing::error!("{error:#}");
+                        tracing::error!("{}", told(&error));
                     }
                     settings = self.settings(loaded);
                 }

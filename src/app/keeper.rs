@@ -17,7 +17,7 @@ use super::core::Core;
 use super::fair::Fair;
 use super::lease::{BEAT, of_watch};
 use super::reader::{Job, Reader, Report, Until};
-use super::{restore, stored, watches};
+use super::{restore, stored, told, watches};
 use crate::collect::client::Client;
 use crate::collect::config::WatchConfig;
 use crate::collect::loki::{Loki, Options as Poll, Start};
@@ -118,7 +118,7 @@ impl Keeper {
                 tracing::warn!(%error, "cannot ask how the budget is divided");
             }
             if let Err(error) = self.balance().await {
-                tracing::warn!("cannot look for watches that are free: {error:#}");
+                tracing::warn!("cannot look for watches that are free: {}", told(&error));
             }
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -241,6 +241,17 @@ impl App {
     }
 }
 
+/// An error with all its causes, each once: many messages name their cause themselves.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 /// Where state is kept; a dry run keeps its own, so that it does not count as told what nobody was told.
 pub(crate) fn data_dir(settings: &Settings, dry: bool) -> PathBuf {
     let data = settings.store.data_dir.clone();
@@ -369,6 +380,15 @@ fn receiver((name, notifier, rate): (String, Outlet, Rate)) -> Receiver<Outlet> 
 mod tests {
     use super::*;
     use crate::labels::Fingerprint;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let cause = std::io::Error::other("no such file");
+        let error = crate::eval::EvalError::Open { path: "a.tsv".into(), source: cause };
+        assert_eq!(told(&error.into()), "cannot open a.tsv: no such file");
+        let error = anyhow::Error::msg("broken pipe").context("cannot write").context("cannot end");
+        assert_eq!(told(&error), "cannot end: cannot write: broken pipe");
+    }
 
     #[test]
     fn a_model_of_another_version_is_made_anew_of_all_windows() {

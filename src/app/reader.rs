@@ -41,6 +41,8 @@ pub enum Until {
 pub struct Progress {
     /// Whether a batch has ever been read.
     pub read_once: bool,
+    /// The end of what was read to be judged; 0 before.
+    pub read_until: Nanos,
     /// How far behind the log's time it is, seconds.
     pub lag_seconds: f64,
     /// Groups known and judged.
@@ -286,6 +288,7 @@ impl<S: Source> Reader<S> {
         }
         self.progress.send_modify(|progress| {
             progress.read_once = true;
+            progress.read_until = if purpose == Purpose::Judge { range.end } else { progress.read_until };
             progress.error = None;
             progress.lag_seconds = lag as f64 / 1e9;
             progress.learning = step.learning;

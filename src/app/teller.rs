@@ -25,8 +25,6 @@ const TAKE: u32 = 200;
 const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 /// Orders of other processes come without a call.
 const LOOK: Duration = Duration::from_secs(5);
-/// Messages that one order sends again.
-const RESENT: u32 = 10_000;
 /// Silences that are over are shown for so long.
 const SHOWN: Nanos = 30 * 24 * HOUR;
 
@@ -149,12 +147,8 @@ impl Teller {
     async fn resend(&self, orders: &[Command]) -> Result<(), StoreError> {
         for order in orders {
             let CommandKind::Resend { receiver, incident } = &order.kind else { continue };
-            let wanted = |wish: &Option<String>, is: &str| wish.as_deref().is_none_or(|wish| wish == is);
-            let dead = self.store.dead_deliveries(RESENT).await?;
-            let dead = dead.iter().filter(|one| wanted(receiver, &one.receiver) && wanted(incident, &one.incident));
-            for one in dead {
-                self.store.delivery_revive(one.id, self.clock.now()).await?;
-            }
+            let now = self.clock.now();
+            self.store.deliveries_revive(receiver.as_deref(), incident.as_deref(), now).await?;
             self.wake.notify_one();
         }
         Ok(())

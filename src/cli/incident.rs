@@ -196,7 +196,7 @@ fn table(incidents: &[Incident], look: Look) -> String {
             State::Firing => ("firing", Color::Red),
             State::Resolved => ("resolved", Color::Green),
         };
-        let severity = Cell::new(render::severity(incident.severity)).fg(match incident.severity {
+        let severity = Cell::new(incident.severity.as_str()).fg(match incident.severity {
             Severity::Critical => Color::Red,
             Severity::Warning => Color::Yellow,
             Severity::Info => Color::Blue,

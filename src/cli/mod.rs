@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app::told;
 use crate::config::env::Env;
 use crate::config::{Loaded, Loader, Mistakes, Settings};
 use crate::detect::personal;
@@ -182,7 +183,7 @@ impl Exit {
     /// Shows an error with all its causes on standard error. Mistakes in the settings are wrong usage.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        eprintln!("sigyn: {error:#}");
+        eprintln!("sigyn: {}", told(error));
         if error.downcast_ref::<Mistakes>().is_some() { Self::Usage } else { Self::Failed }
     }
 }

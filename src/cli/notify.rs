@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use super::{Common, Exit, Format, Output, lines, show, text};
 use crate::app::clock::Clock;
@@ -104,7 +104,8 @@ async fn dead(args: &Dead, common: &Common) -> anyhow::Result<Exit> {
         format!("{} {}\n    {}\n", text::clean(&head), text::clean(title), text::clean(error))
     };
     let all: String = dead.iter().map(line).collect();
-    show(&format!("{all}send them again with: sigyn notify resend\n"))
+    let first = if dead.len() < SHOWN as usize { String::new() } else { format!("these are the first {SHOWN}; ") };
+    show(&format!("{all}{first}send them again with: sigyn notify resend\n"))
 }
 
 /// Asks the daemon to send what was given up again.
@@ -112,10 +113,30 @@ async fn resend(args: &Resend, common: &Common) -> anyhow::Result<Exit> {
     let mut loaded = common.loader().load()?;
     args.output.apply(&mut loaded.settings);
     let store = Store::open_beside(place(&loaded.settings, false)?).await?;
-    let kind = CommandKind::Resend { receiver: args.receiver.clone(), incident: args.incident.clone() };
+    let incident = match &args.incident {
+        Some(id) => Some(about(&store, id).await?),
+        None => None,
+    };
+    let is = |wish: &Option<String>, name: &str| wish.as_deref().is_none_or(|wish| wish == name);
+    let dead = store.dead_deliveries(SHOWN).await?;
+    let wanted = |one: &Delivery| is(&args.receiver, &one.receiver) && is(&incident, &one.incident);
+    if dead.len() < SHOWN as usize && !dead.iter().any(wanted) {
+        store.close().await?;
+        return show("no such message was given up, so nothing is sent again; `sigyn notify dead` shows which were\n");
+    }
+    let kind = CommandKind::Resend { receiver: args.receiver.clone(), incident };
     store.append_command(&kind, Clock::real().now()).await?;
     store.close().await?;
     show("noted: a running sigyn sends them within some seconds, else the next one does\n")
+}
+
+/// The whole id of the incident whose id begins so.
+async fn about(store: &Store, id: &str) -> anyhow::Result<String> {
+    let found = if id.is_empty() { None } else { store.incident(id).await? };
+    found.map(|detail| detail.incident.id).with_context(|| {
+        let shown = text::clean(id);
+        format!("no incident in {} has an id that begins with `{shown}`; `sigyn notify dead` shows ids", store.place())
+    })
 }
 
 async fn try_out(args: &Test, common: &Common) -> anyhow::Result<Exit> {

@@ -14,7 +14,7 @@ use crate::incident::{Incident, Severity, State};
 use crate::labels::Labels;
 use crate::notify::config::NotifyConfig;
 use crate::notify::inhibit::{InhibitRule, inhibited};
-use crate::notify::route::{DigestConfig, Every, Muted, Route, Router, Rules, UNLIMITED, severity};
+use crate::notify::route::{DigestConfig, Every, Muted, Route, Router, Rules, UNLIMITED};
 use crate::notify::silence::{Silence, Silences, read_time};
 use crate::notify::{dispatch, render, route};
 use crate::time::{Nanos, rfc3339};
@@ -125,7 +125,7 @@ fn timing(route: &Route) -> String {
 }
 
 fn limits(route: &Route) -> String {
-    let mut out = format!("from {} on", severity(route.min_severity));
+    let mut out = format!("from {} on", route.min_severity.as_str());
     if route.interruptions_per_day != UNLIMITED {
         out += &format!(", at most {} a day, the rest in the digest", route.interruptions_per_day);
     }
@@ -154,7 +154,7 @@ async fn test(args: &Test, settings: &Settings) -> anyhow::Result<Exit> {
     let of_label =
         labels.get("severity").map(read_severity).transpose().map_err(|error| anyhow!("severity: {error}"))?;
     let bad = args.severity.or(of_label).unwrap_or(Severity::Warning);
-    labels.insert("severity", severity(bad));
+    labels.insert("severity", bad.as_str());
     let at = args.at.unwrap_or_else(|| Clock::real().now());
     let store = silence::store(settings).await?;
     let silences = silence::known(settings, store.as_ref()).await.context("cannot read the silences")?;
@@ -255,7 +255,7 @@ impl<'a> Heard<'a> {
         why.extend(self.silence.map(|silence| format!("silence {} ({})", silence.id, silence.comment)));
         why.extend(self.inhibited.as_ref().map(|(rule, source)| format!("{rule}, while incident {source} fires")));
         why.extend(
-            self.too_low.then(|| format!("less severe than {}, so in the digest", severity(self.route.min_severity))),
+            self.too_low.then(|| format!("less severe than {}, so in the digest", self.route.min_severity.as_str())),
         );
         let limit = self.route.interruptions_per_day;
         why.extend(
@@ -345,7 +345,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn read_severity(text: &str) -> Result<Severity, String> {
     let all = [Severity::Info, Severity::Warning, Severity::Critical];
-    let found = all.into_iter().find(|bad| severity(*bad) == text);
+    let found = all.into_iter().find(|bad| bad.as_str() == text);
     found.ok_or_else(|| format!("`{}` is not one of: info, warning, critical", text::clean(text)))
 }
 
@@ -387,7 +387,7 @@ mod tests {
         let state = [spent("root", 7), spent("root/team=\"shop\"", 5)];
         let mut labels: Labels =
             matcher::parse(labels).unwrap().iter().map(|matcher| (matcher.name(), matcher.value())).collect();
-        labels.insert("severity", severity(bad));
+        labels.insert("severity", bad.as_str());
         let at = read_time("2026-11-21T22:00:00+01:00").unwrap();
         let router = router(&notify()).unwrap();
         let rules: Vec<InhibitRule> = serde_json::from_str(

@@ -163,10 +163,14 @@ pub fn sample(ts: Nanos, level: Level, line: &str) -> Sample {
     let line = if masked.len() <= SAMPLE_BYTES {
         masked.into_owned()
     } else {
-        let end = masked.floor_char_boundary(SAMPLE_BYTES - CUT.len());
-        format!("{}{CUT}", masked.get(..end).unwrap_or_default())
+        format!("{}{CUT}", head(&masked, SAMPLE_BYTES - CUT.len()))
     };
     Sample { ts, level, line, variables: Vec::new() }
+}
+
+/// The first bytes of a text, at most so many, in whole characters.
+pub(super) fn head(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
 /// The part of a line that is searched, all that need be kept of it; a word that the cut has broken, perhaps a secret, is left out.
@@ -175,7 +179,7 @@ pub fn searched(line: &str) -> &str {
     if line.len() <= SEARCH_BYTES {
         return line;
     }
-    let cut = line.get(..line.floor_char_boundary(SEARCH_BYTES)).unwrap_or_default();
+    let cut = head(line, SEARCH_BYTES);
     let end =
         cut.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '&')).filter(|end| *end > 0);
     end.and_then(|end| cut.get(..end)).unwrap_or(cut)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::held;
 use super::{Check, Gate, Level};
+use crate::labels::{FNV_OFFSET, fnv1a};
 
 /// Windows of a group before what is new there says anything.
 const ENOUGH: f32 = 30.0;
@@ -116,7 +117,7 @@ fn of(group: u32, word: u64) -> u64 {
 
 /// FNV-1a: the same on every machine.
 fn hash(word: &str) -> u64 {
-    word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(FNV_OFFSET, word.as_bytes())
 }
 
 #[cfg(test)]

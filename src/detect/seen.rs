@@ -8,7 +8,7 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::mask::sample;
+use super::mask::{head, sample};
 use super::trace::tally::Unit;
 use super::{Before, Level, Sample};
 use crate::collect::Entry;
@@ -114,7 +114,7 @@ impl Samples {
     pub(super) fn keep(&mut self, seen: &mut Seen, unit: Unit, entry: &Entry<'_>, level: Level) {
         if self.note(seen, unit, entry.ts) && self.lines.len() < MAX_SAMPLES {
             let start = self.text.len();
-            self.text.push_str(super::pattern::head(entry.line, SAMPLED));
+            self.text.push_str(head(entry.line, SAMPLED));
             self.lines.insert(unit, (entry.ts, level, start..self.text.len()));
         }
     }

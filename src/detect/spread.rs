@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Level;
+use super::mask::{head, masked};
 use super::trace::tally::Unit;
 use crate::collect::Stream;
 
@@ -194,7 +195,7 @@ impl Spread {
             }
             let surprise = surprise((seen, of), (rest, others)) - looks;
             if surprise >= SURPRISE {
-                let value = super::pattern::head(&super::mask::masked(value), VALUE).to_owned();
+                let value = head(&masked(value), VALUE).to_owned();
                 let share = f64::from(rest) / f64::from(others);
                 let common =
                     Common { label: label.to_owned(), value, odd, seen: seen.into(), of: of.into(), others: share };

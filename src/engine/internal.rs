@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Command, CommandKind, Step};
-use crate::detect::Group;
-use crate::incident::{Incident, Severity, State, Transition, TransitionKind};
-use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
+use crate::incident::{Incident, SIGYN, Severity, State, Transition, TransitionKind};
+use crate::labels::Labels;
 use crate::time::Nanos;
-
-/// Name of the watch of incidents about sigyn itself.
-pub(super) const WATCH: &str = "sigyn";
 
 /// Open incidents about sigyn itself, by problem and what it is on. Bounded: problems are a fixed list, and what they
 /// are on are watches and receivers of the settings.
@@ -27,7 +23,7 @@ impl Internal {
 
     pub(super) fn restore(&mut self, open: impl IntoIterator<Item = Incident>) {
         self.open.clear();
-        for incident in open.into_iter().filter(|incident| incident.watch == WATCH) {
+        for incident in open.into_iter().filter(|incident| incident.watch == SIGYN) {
             let label = |name| incident.group.labels.get(name).unwrap_or_default().to_owned();
             self.open.insert((label("problem"), label("on")), incident);
         }
@@ -67,28 +63,12 @@ impl Internal {
     }
 
     fn opened(&self, problem: &str, on: &str, detail: &str, at: Nanos) -> Incident {
-        let labels: Labels = [("service", WATCH), ("problem", problem), ("on", on)].into_iter().collect();
-        let fingerprint = Fingerprint::of(&self.tenant, WATCH, &labels);
-        let id = fnv1a(fnv1a(FNV_OFFSET, &fingerprint.0.to_le_bytes()), &at.to_le_bytes());
+        let title = format!("sigyn: {} ({on})", words(problem));
         Incident {
-            id: format!("{id:016x}"),
-            group: Group { fingerprint, labels },
-            watch: WATCH.to_owned(),
             labels: self.labels.clone(),
-            owner: None,
-            runbook_url: None,
-            state: State::Firing,
             severity: if problem == "gap" { Severity::Info } else { Severity::Warning },
-            title: format!("sigyn: {} ({on})", words(problem)),
-            started_at: at,
-            last_seen: at,
-            resolved_at: None,
-            windows: 0,
-            lines: 0,
-            worst: None,
-            rates: Vec::new(),
             detail: Some(detail.to_owned()),
-            handling: crate::incident::Handling::default(),
+            ..Incident::about_sigyn(&self.tenant, (problem, on), title, at)
         }
     }
 }

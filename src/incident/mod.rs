@@ -10,7 +10,7 @@ pub mod lifecycle;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Anomaly, Group};
-use crate::labels::Labels;
+use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
 use crate::time::Nanos;
 
 /// Where an incident is in its life.
@@ -35,6 +35,18 @@ pub enum Severity {
     Warning,
     /// Worth waking somebody.
     Critical,
+}
+
+impl Severity {
+    /// Its word in labels, settings and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// Consecutive anomalous windows of one group, from the first sign to the resolution.
@@ -77,6 +89,39 @@ pub struct Incident {
     /// What people and the grouping made of it.
     #[serde(flatten)]
     pub handling: Handling,
+}
+
+/// The watch of incidents about sigyn itself.
+pub const SIGYN: &str = "sigyn";
+
+impl Incident {
+    /// One about sigyn itself: a problem with something (`on`) that is there from `at` on.
+    #[must_use]
+    pub fn about_sigyn(tenant: &str, (problem, on): (&str, &str), title: String, at: Nanos) -> Self {
+        let labels: Labels = [("service", SIGYN), ("problem", problem), ("on", on)].into_iter().collect();
+        let fingerprint = Fingerprint::of(tenant, SIGYN, &labels);
+        let id = fnv1a(fnv1a(FNV_OFFSET, &fingerprint.0.to_le_bytes()), &at.to_le_bytes());
+        Self {
+            id: format!("{id:016x}"),
+            group: Group { fingerprint, labels },
+            watch: SIGYN.to_owned(),
+            labels: Labels::new(),
+            owner: None,
+            runbook_url: None,
+            state: State::Firing,
+            severity: Severity::Warning,
+            title,
+            started_at: at,
+            last_seen: at,
+            resolved_at: None,
+            windows: 0,
+            lines: 0,
+            worst: None,
+            rates: Vec::new(),
+            detail: None,
+            handling: Handling::default(),
+        }
+    }
 }
 
 /// What people and the grouping made of an incident. Detection knows nothing of it.

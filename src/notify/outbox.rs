@@ -490,5 +490,4 @@ fn nanos(span: Duration) -> Nanos {
 }
 
 #[cfg(test)]
-#[path = "outbox_tests.rs"]
 mod tests;

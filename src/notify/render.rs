@@ -256,16 +256,6 @@ impl Message {
     }
 }
 
-/// `info`, `warning` or `critical`.
-#[must_use]
-pub fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
-}
-
 /// A share below this is shown as `0 %` and says nothing.
 const LEAST_SHARE: f64 = 0.005;
 
@@ -354,7 +344,7 @@ fn pairs(labels: &Labels) -> Option<String> {
 /// `payments: errors never seen before, warning, since 22:04:00Z`.
 fn member(member: &Member) -> String {
     let over = if member.state == State::Resolved { ", over" } else { "" };
-    format!("{}, {}, since {}{over}", member.title, severity(member.severity), second(member.started_at))
+    format!("{}, {}, since {}{over}", member.title, member.severity.as_str(), second(member.started_at))
 }
 
 fn care(handling: &Handling) -> Option<String> {

@@ -94,7 +94,7 @@ impl Store {
 pub async fn restore(file: &Path, place: Place) -> Result<Copied, StoreError> {
     let shown = file.display().to_string();
     let broken = |reason: String| StoreError::Backup { file: shown.clone(), reason };
-    let opened = File::open(file).map_err(|error| broken(error.to_string()))?;
+    let opened = File::open(file).map_err(|error| broken(format!("cannot be read: {error}")))?;
     let mut lines = Lines { from: BufReader::new(MultiGzDecoder::new(BufReader::new(opened))), file: &shown };
     let (version, made_at) = match lines.next()? {
         Some(Line::Header { sigyn_backup: FORM, version, made_at }) => (version, made_at),

@@ -236,25 +236,28 @@ async fn write_incidents(tx: &mut Link, step: &Step) -> Result<(), sqlx::Error> 
         let row = tx.one(Statement::of(TITLE).bind(&incident.id)).await?;
         let known = row.map(|row| Ok::<_, sqlx::Error>((row.get::<String>("title")?, row.get::<bool>("bare")?)));
         let known = known.transpose()?;
-        let query = Statement::of(INCIDENT)
-            .bind(&incident.id)
-            .bind(incident.group.fingerprint.to_string())
-            .bind(&incident.watch)
-            .bind(&incident.title)
-            .bind(word(&incident.state)?)
-            .bind(word(&incident.severity)?)
-            .bind(incident.started_at)
-            .bind(incident.last_seen)
-            .bind(incident.resolved_at)
-            .bind(json(&bare(incident))?)
-            .bind(incident.state != State::Resolved);
-        tx.run(query).await?;
+        tx.run(row_of(INCIDENT, incident)?.bind(incident.state != State::Resolved)).await?;
         if known.is_none_or(|(title, bare)| bare && title != incident.title) {
             let titles = std::iter::once(incident.title.as_str());
             write_words(tx, &incident.id, incident.started_at, titles).await?;
         }
     }
     Ok(())
+}
+
+/// A statement whose first places are filled with an incident; what the dispatcher made of it is not among them.
+pub(super) fn row_of(sql: &'static str, incident: &Incident) -> Result<Statement, sqlx::Error> {
+    Ok(Statement::of(sql)
+        .bind(&incident.id)
+        .bind(incident.group.fingerprint.to_string())
+        .bind(&incident.watch)
+        .bind(&incident.title)
+        .bind(word(&incident.state)?)
+        .bind(word(&incident.severity)?)
+        .bind(incident.started_at)
+        .bind(incident.last_seen)
+        .bind(incident.resolved_at)
+        .bind(json(&bare(incident))?))
 }
 
 async fn write_transition(tx: &mut Link, transition: &Transition) -> Result<(), sqlx::Error> {
@@ -299,7 +302,7 @@ pub(super) async fn write_deliveries(tx: &mut Link, deliveries: &[NewDelivery], 
 }
 
 /// What is stored of an incident itself: what the dispatcher made of it has its own column.
-pub(super) fn bare(incident: &Incident) -> Incident {
+fn bare(incident: &Incident) -> Incident {
     Incident { handling: Handling::default(), ..finite(incident) }
 }
 

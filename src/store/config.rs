@@ -22,7 +22,7 @@ pub struct StoreConfig {
     pub window_retention: Span,
     /// Resolved incidents, what was told of them and their deliveries older than this are deleted.
     pub incident_retention: Span,
-    /// Models of groups that had no window for this long are deleted.
+    /// Models of groups that had no window for this long are deleted, and what is known of watches that were not read.
     pub model_retention: Span,
     /// Notes about lines that were left out older than this are deleted.
     pub gap_retention: Span,

@@ -71,7 +71,7 @@ pub(super) const DEAD_ONES: &str = concat!(
 /// With its first try begins its time anew.
 pub(super) const REVIVE: &str = "
     UPDATE deliveries SET state = 'pending', attempts = 0, first_try = NULL, next_at = $2, changed_at = $2
-    WHERE tenant = $1 AND id = $3 AND state = 'dead'";
+    WHERE tenant = $1 AND state = 'dead' AND receiver = COALESCE($3, receiver) AND incident = COALESCE($4, incident)";
 pub(super) const DAY_COUNT: &str = "
     INSERT INTO days (tenant, receiver, day, key) SELECT $1, $2, $3, $4
     WHERE (SELECT COUNT(*) FROM days WHERE tenant = $1 AND receiver = $2 AND day = $3 AND key <> $4) < $5
@@ -190,20 +190,25 @@ impl Store {
         self.change(Statement::of(ABANDON).bind(receiver).bind(before).bind(now).bind(error)).await
     }
 
-    /// Messages that were given up, at most `limit`, by receiver in the order of writing.
+    /// Messages that were given up, at most `limit`, by receiver in the order of writing; without those that cannot be read.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn dead_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        self.read(READING, Statement::of(DEAD_ONES).bind(limit), delivery).await
+        self.read_each(READING, Statement::of(DEAD_ONES).bind(limit), delivery).await
     }
 
-    /// Lets a message that was given up be sent again.
+    /// Lets all messages that were given up be sent again, or only those for this receiver or about this incident; how many.
     ///
     /// # Errors
     /// When the store could not be written.
-    pub async fn delivery_revive(&self, id: i64, now: Nanos) -> Result<(), StoreError> {
-        self.change(Statement::of(REVIVE).bind(now).bind(id)).await
+    pub async fn deliveries_revive(
+        &self,
+        receiver: Option<&str>,
+        incident: Option<&str>,
+        now: Nanos,
+    ) -> Result<u64, StoreError> {
+        self.write(WRITING, Statement::of(REVIVE).bind(now).bind(receiver).bind(incident)).await
     }
 
     /// Counts a message of a receiver for a calendar day, once however often it is asked. False, and nothing is counted,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::commit::{COMMAND_DONE, bare, json, word, write_deliveries, write_notice};
+use super::commit::{COMMAND_DONE, json, row_of, write_deliveries, write_notice};
 use super::link::{Link, Row, Sql, Statement};
 use super::resume::{command, parsed};
 use super::{Dispatched, Fence, Queued, Store, StoreError, StoredSilence};
@@ -60,21 +60,22 @@ pub(super) const WORD: &str = "
     INSERT INTO words (tenant, word, started_at, incident) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 impl Store {
-    /// Transitions that were committed and not taken yet, oldest first, at most `limit`.
+    /// Transitions that were committed and not taken yet, oldest first, at most `limit`; without those that cannot be read.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn queued(&self, limit: u32) -> Result<Vec<Queued>, StoreError> {
         let queued = |row: &Row| Ok(Queued { seq: row.get("seq")?, transition: parsed(row, "document")? });
-        self.read(READING, Statement::of(QUEUED).bind(limit), queued).await
+        self.read_each(READING, Statement::of(QUEUED).bind(limit), queued).await
     }
 
-    /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000.
+    /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000; without what only a newer sigyn
+    /// can read, so that an update leaves nobody without messages.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn pending_orders(&self) -> Result<Vec<Command>, StoreError> {
-        self.read(READING, Statement::of(ORDERS), command).await
+        self.read_each(READING, Statement::of(ORDERS), command).await
     }
 
     /// All that the dispatcher must find again, as (key, document), by key.
@@ -154,20 +155,8 @@ async fn write_all(tx: &mut Link, dispatched: &Dispatched<'_>) -> Result<bool, s
 }
 
 async fn write_handled(tx: &mut Link, incident: &Incident) -> Result<(), sqlx::Error> {
-    let query = Statement::of(HANDLED)
-        .bind(&incident.id)
-        .bind(incident.group.fingerprint.to_string())
-        .bind(&incident.watch)
-        .bind(&incident.title)
-        .bind(word(&incident.state)?)
-        .bind(word(&incident.severity)?)
-        .bind(incident.started_at)
-        .bind(incident.last_seen)
-        .bind(incident.resolved_at)
-        .bind(json(&bare(incident))?)
-        .bind(json(&incident.handling)?)
-        .bind(incident.handling.lead.as_deref());
-    tx.run(query).await?;
+    let row = row_of(HANDLED, incident)?;
+    tx.run(row.bind(json(&incident.handling)?).bind(incident.handling.lead.as_deref())).await?;
     let members = incident.handling.members.iter().map(|member| member.title.as_str());
     let titles = std::iter::once(incident.title.as_str()).chain(members);
     write_words(tx, &incident.id, incident.started_at, titles).await

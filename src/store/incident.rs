@@ -5,7 +5,7 @@ use super::dispatch::words;
 use super::link::{Link, Row, Statement};
 use super::resume::{named, parsed};
 use super::{Cursor, IncidentDetail, Search, Store, StoreError};
-use crate::incident::{Incident, State};
+use crate::incident::{Incident, SIGYN, State};
 use crate::time::Nanos;
 
 const DOING: &str = "read incidents from";
@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn open_internal(&self) -> Result<Vec<Incident>, StoreError> {
-        self.read(DOING, Statement::of(OPEN).bind("sigyn"), |row| parsed(row, "document")).await
+        self.read_each(DOING, Statement::of(OPEN).bind(SIGYN), |row| parsed(row, "document")).await
     }
 
     /// The incident with this id, or the only one whose id begins so, with all that was told of it.

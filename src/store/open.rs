@@ -222,6 +222,20 @@ impl Store {
         rows.and_then(|rows| rows.iter().map(each).collect()).map_err(|error| self.failed(doing, error))
     }
 
+    /// As [`Store::read`], without the rows that cannot be read (a newer sigyn wrote them, or they are damaged): they stay where
+    /// they are, and hold up none of the others.
+    pub(super) async fn read_each<T>(
+        &self,
+        doing: &'static str,
+        statement: Statement,
+        each: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.read(doing, statement, |row| Ok(each(row))).await?;
+        let told =
+            |error: &sqlx::Error| tracing::warn!(%error, "a row is left aside: cannot {doing} {}", self.inner.shown);
+        Ok(rows.into_iter().filter_map(|row| row.inspect_err(told).ok()).collect())
+    }
+
     /// Carries out one statement; returns how many rows it changed.
     pub(super) async fn write(&self, doing: &'static str, statement: Statement) -> Result<u64, StoreError> {
         let mut writer = self.writer(doing).await?;

@@ -30,11 +30,18 @@ pub(super) const COMMANDS: &str = "
         SELECT id FROM commands WHERE tenant = $1 AND done = 1 AND at <= $2 LIMIT $3)";
 pub(super) const DAYS: &str = "DELETE FROM days WHERE tenant = $1 AND day < $2";
 pub(super) const MODELS: &str = "DELETE FROM models WHERE tenant = $1 AND until <= $2";
+/// Where a watch stands that nobody has read for so long: it was renamed, or taken out of the settings.
+pub(super) const WATCHES: &str = "DELETE FROM watches WHERE tenant = $1 AND watch <> '' AND done_until <= $2";
+/// What was known of a watch that is gone.
+pub(super) const CHAINS: &str = "
+    DELETE FROM chains WHERE tenant = $1 AND NOT EXISTS (
+        SELECT 1 FROM watches w WHERE w.tenant = $1 AND w.watch = chains.watch)";
 pub(super) const GAPS: &str = "DELETE FROM gaps WHERE tenant = $1 AND range_end <= $2";
 
 impl Store {
     /// Deletes what is past its retention: windows and silences by their end, resolved incidents (with transitions,
-    /// notices and deliveries) by when they were over, models by their last window, gaps, and commands that are done.
+    /// notices and deliveries) by when they were over, models by their last window, watches with what was known of them by how
+    /// far they were read, gaps, and commands that are done.
     /// Returns the number of deleted rows, without those that went with an incident. Call it about once an hour.
     ///
     /// # Errors
@@ -50,6 +57,8 @@ impl Store {
         {
             deleted += self.write(DOING, Statement::of(sql).bind(until(retention))).await?;
         }
+        deleted += self.write(DOING, Statement::of(WATCHES).bind(until(config.model_retention))).await?;
+        deleted += self.write(DOING, Statement::of(CHAINS)).await?;
         // Days begin with their date, in whatever zone: a week is enough for all of them, and for clocks that are wrong.
         let week = rfc3339(now.saturating_sub(7 * 24 * HOUR));
         deleted += self.write(DOING, Statement::of(DAYS).bind(week.get(..10).unwrap_or_default())).await?;

@@ -116,13 +116,14 @@ impl Store {
         self.read(DOING, Statement::of(ALL_WINDOWS).bind(watch).bind(after_end), window).await
     }
 
-    /// The oldest commands for the engine that no step has carried out yet, at most 1000, in their order.
+    /// The oldest commands for the engine that no step has carried out yet, at most 1000, in their order; without those that
+    /// cannot be read.
     ///
     /// # Errors
     /// When the file could not be read.
     pub async fn pending_commands(&self) -> Result<Vec<Command>, StoreError> {
         const DOING: &str = "read the commands from";
-        self.read(DOING, Statement::of(COMMANDS), command).await
+        self.read_each(DOING, Statement::of(COMMANDS), command).await
     }
 
     /// Whether the newest [`CommandKind::Internal`] about this problem said that it is there. So a part of sigyn knows

@@ -169,8 +169,14 @@ async fn what_was_given_up_is_shown_and_sent_again_when_asked() {
     assert!(dead.stdout.starts_with("slack "), "{}", dead.stdout);
     assert!(receivers.posted().messages.is_empty());
     place.put("SLACK_WEBHOOK_URL", &receivers.slack_url());
-    let noted = place.run(&["notify", "resend", "--receiver", "slack"]);
-    assert_eq!(noted.code, Some(0), "{}", noted.stderr);
+    let none = place.run(&["notify", "resend", "--receiver", "slak"]);
+    assert!(none.stdout.starts_with("no such message was given up"), "{}{}", none.stdout, none.stderr);
+    // Of the id its beginning is enough.
+    let (_, id) = dead.stdout.lines().next().unwrap().split_once(' ').unwrap();
+    for args in [["notify", "resend", "--incident", &id[..6]], ["notify", "resend", "--receiver", "slack"]] {
+        let noted = place.run(&args);
+        assert!(noted.stdout.starts_with("noted"), "{}{}", noted.stdout, noted.stderr);
+    }
     place.run(&["once"]);
     assert!(!receivers.posted().messages.is_empty());
     assert_eq!(place.run(&["notify", "dead"]).stdout, "no message was given up\n");

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use log_generator::loki::{Endpoint, Fault, Faults, Loki, When};
 use sigyn::app::clock::Clock;
+use sigyn::app::lease::{BEAT, TTL};
 use sigyn::secret::Secret;
 use sigyn::store::{Place, Store};
 use sigyn::time::{MINUTE, Nanos, SECOND, floor};
 use sqlx::Connection;
 use tokio::time::Instant;
 
-use crate::child::{self, Daemon, until};
+use crate::child::{self, Daemon, PATIENCE, until};
 use crate::proxy::{Net, Proxy};
 use crate::server::Server;
 use crate::shop::standin;
@@ -23,8 +24,11 @@ const PROCESSES: usize = 4;
 const EVERY: Nanos = 2 * SECOND;
 /// What is there to be caught up with at the start.
 const BEHIND: Nanos = 30 * MINUTE;
-/// The promise for what a killed process worked on.
+/// The promise for what a killed process worked on: its lease runs out, and others look.
 const TAKEOVER: Duration = Duration::from_secs(30);
+const _: () = assert!(TTL.as_secs() + BEAT.as_secs() < TAKEOVER.as_secs());
+/// What a busy machine may add to it.
+const BUSY: Duration = Duration::from_secs(60);
 
 struct World {
     url: String,
@@ -148,7 +152,7 @@ async fn each_line_is_counted_once_whoever_dies_sleeps_or_leaves() {
     killed.kill();
     let began = Instant::now();
     world.held_without(&[pid]).await;
-    assert!(began.elapsed() < TAKEOVER, "{:?}", began.elapsed());
+    assert!(began.elapsed() < TAKEOVER + BUSY, "{:?}", began.elapsed());
     println!("taken over {:.1} s after kill -9", began.elapsed().as_secs_f64());
 
     // Asleep for longer than its lease: when it wakes, it finds that others have its work, and has written nothing.
@@ -224,7 +228,7 @@ async fn who_is_cut_off_writes_nothing_and_comes_back() {
     networks[1].set(Net::Lost);
     let (began, pids) = (Instant::now(), [cut[0].pid(), cut[1].pid()]);
     world.held_without(&pids).await;
-    assert!(began.elapsed() < TAKEOVER, "{:?}", began.elapsed());
+    assert!(began.elapsed() < TAKEOVER + BUSY, "{:?}", began.elapsed());
     println!("taken over {:.1} s after the network was cut", began.elapsed().as_secs_f64());
     for daemon in &mut cut {
         daemon.says("cannot renew the leases").await;
@@ -258,15 +262,15 @@ async fn a_stop_does_not_wait_for_ever_for_the_database() {
     until("progress", async || (world.done_until().await > before).then_some(())).await;
     network.set(Net::Lost);
     daemon.signal("TERM");
-    let status = daemon.ended_within(Duration::from_secs(10)).await;
+    let status = daemon.ended_within(PATIENCE).await;
     let said = daemon.said();
     assert_eq!(status.map(|status| status.code()), Some(Some(1)), "{said}");
-    assert!(said.contains("stopped before everything was stored"), "{said}");
+    assert!(said.contains("stopped before everything was stored, after 9 s"), "{said}");
     // Nor while it starts.
     let mut daemon = world.start_at(&network.through(&world.url));
     daemon.says(child::SERVED).await;
     daemon.signal("TERM");
-    let status = daemon.ended_within(Duration::from_secs(10)).await;
+    let status = daemon.ended_within(PATIENCE).await;
     assert!(status.is_some_and(|status| !status.success()), "{}", daemon.said());
 
     let next = world.start();

@@ -34,6 +34,12 @@ const HISTORY: Nanos = 8 * HOUR;
 /// Mean lines per second of the simulated time, over all services.
 const RATE: f64 = 12.0;
 
+/// Longest wait at the end for a slow machine to read what was written.
+const LAST_LINES: Duration = Duration::from_secs(120);
+
+/// Pause between two looks at how far that is.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Longest wait for the last messages at the end.
 const LAST_SENDS: Duration = Duration::from_secs(5);
 
@@ -113,20 +119,28 @@ impl Demo {
         let traffic = tokio::spawn(async move { pusher.run(&mut generator, pace, stopped.cancelled_owned()).await });
 
         let told = Arc::new(std::sync::Mutex::new(Vec::<Transition>::new()));
+        let (settings, board) = (Arc::new(self.settings(&loki.url(), &receivers)), Board::default());
         let options = Options {
-            settings: Arc::new(self.settings(&loki.url(), &receivers)),
-            clock,
+            settings: Arc::clone(&settings),
+            clock: clock.clone(),
             trust_date: false,
             until: Until::Stopped,
             judge_from: None,
             dry: None,
             observer: Some(self.observe(Arc::clone(&told))),
             explain: false,
-            board: Board::default(),
+            board: board.clone(),
         };
         let mut app = App::start(options, CancellationToken::new()).await?.context("the demo was stopped")?;
+        let over = async {
+            tokio::time::sleep(self.length).await;
+            // Nothing is written any more: no more of the shop's time passes, or all would fall silent.
+            clock.steer(plan.end(), 0.0);
+            let behind = settings.collect.eval_delay.nanos() + 2 * settings.collect.interval.nanos();
+            let _ = tokio::time::timeout(LAST_LINES, read_until(&board, plan.end() - behind)).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(self.length) => {}
+            () = over => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         let reports = app.stop_reading().await;
@@ -161,6 +175,13 @@ impl Demo {
         settings.notify.github.repo = Some(receivers::REPO.to_owned());
         settings.notify.github.api_url = receivers.github_url();
         settings
+    }
+}
+
+/// Waits until every watch is read up to here.
+async fn read_until(board: &Board, until: Nanos) {
+    while board.read_until().is_none_or(|at| at < until) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -429,9 +429,3 @@ impl std::fmt::Debug for Patterns {
         f.debug_struct("Patterns").field("units", &self.state.units.len()).finish_non_exhaustive()
     }
 }
-
-/// The first bytes of a text, at most so many.
-pub(super) fn head(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    text.get(..end).unwrap_or_default()
-}

@@ -8,10 +8,11 @@ use std::collections::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::super::Level;
-use super::super::mask::masked;
+use super::super::mask::{head, masked};
 use super::super::template::TemplateId;
 use super::super::trace::tally::Unit;
-use super::{Patterns, SHOWN, State, head};
+use super::{Patterns, SHOWN, State};
+use crate::labels::{FNV_OFFSET, fnv1a};
 
 /// Two texts end alike when so many words do; and are the same but for their beginning when one is at least so many
 /// tenths of the other.
@@ -140,8 +141,8 @@ fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
 /// The last words of a template as a hash; 0 when there are too few to tell.
 pub(super) fn ending(text: &str) -> u64 {
     let last = words(text).rev().take(ENDING);
-    let (count, hash) = last.fold((0, 0xcbf2_9ce4_8422_2325), |(count, hash), word| {
-        let hash = word.bytes().fold(hash, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let (count, hash) = last.fold((0, FNV_OFFSET), |(count, hash), word| {
+        let hash = fnv1a(hash, word.as_bytes());
         (count + 1, hash.rotate_left(1))
     });
     if count < ENDING { 0 } else { hash }

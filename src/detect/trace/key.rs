@@ -12,6 +12,9 @@ use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::detect::mask::head;
+use crate::labels::{FNV_OFFSET, fnv1a};
+
 /// Identifiers are looked for in the head of a line only.
 const HEAD: usize = 400;
 /// Lines after which the slots are rated, until one is good enough; after the last the search ends.
@@ -174,7 +177,7 @@ impl KeyFinder {
 
 impl Slot {
     fn find(&self, line: &str) -> Option<u64> {
-        let head = floor_char(line, 2 * HEAD);
+        let head = head(line, 2 * HEAD);
         for (marker, finder) in &self.markers {
             let mut from = 0;
             while let Some(at) = head.get(from..).and_then(|rest| finder.find(rest.as_bytes())) {
@@ -288,7 +291,7 @@ impl Values {
 
 /// Calls `found` with each identifier in the head of the line.
 fn candidates<'a>(line: &'a str, mut found: impl FnMut(Candidate<'a>)) {
-    let line = floor_char(line, HEAD);
+    let line = head(line, HEAD);
     let bytes = line.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
@@ -390,19 +393,9 @@ fn listed(line: &str, at: usize) -> &str {
     name.and_then(|start| line.get(start..at)).unwrap_or_default()
 }
 
-fn floor_char(text: &str, most: usize) -> &str {
-    if text.len() <= most {
-        return text;
-    }
-    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    text.get(..end).unwrap_or_default()
-}
-
 /// FNV-1a with a last mix: the same on every machine.
 fn hash(text: &str) -> u64 {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv1a(FNV_OFFSET, text.as_bytes());
     (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 

@@ -5,9 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::clock::not_after;
-use crate::detect::Group;
 use crate::incident::{Handling, Incident, Member, Severity, State};
-use crate::labels::{FNV_OFFSET, Fingerprint, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
 /// Rows of a table; more are counted only.
@@ -191,36 +189,22 @@ fn incidents(count: u64) -> String {
 
 /// An incident about sigyn's own telling, with a table.
 fn report(
-    (problem, path): (&str, &str),
+    about: (&str, &str),
     (from, now): (Nanos, Nanos),
     title: String,
     mut detail: String,
     table: Table,
 ) -> Incident {
-    let labels: Labels = [("service", "sigyn"), ("problem", problem), ("on", path)].into_iter().collect();
-    let fingerprint = Fingerprint::of("default", "sigyn", &labels);
-    let id = fnv1a(fnv1a(FNV_OFFSET, &fingerprint.0.to_le_bytes()), &from.to_le_bytes());
     if table.more > 0 {
         detail.push_str(&format!("; the first {} are shown", table.rows.len()));
     }
     Incident {
-        id: format!("{id:016x}"),
-        group: Group { fingerprint, labels },
-        watch: "sigyn".to_owned(),
-        labels: Labels::new(),
-        owner: None,
-        runbook_url: None,
         state: State::Resolved,
         severity: Severity::Info,
-        title,
-        started_at: from,
         last_seen: now,
         resolved_at: Some(now),
-        windows: 0,
-        lines: 0,
-        worst: None,
-        rates: Vec::new(),
         detail: Some(detail),
         handling: Handling { members: table.rows, ..Handling::default() },
+        ..Incident::about_sigyn("default", about, title, from)
     }
 }

@@ -6,14 +6,12 @@ use super::lead::{Lead, Part, Told, problem};
 use super::{ALWAYS, Dispatch, Dispatcher, Input};
 use crate::engine::{Command, CommandKind, Order};
 use crate::incident::group::{Candidate, MAX_CANDIDATES, clusters};
-use crate::incident::{Incident, Mark, Snooze, State, Transition, TransitionKind};
+use crate::incident::{Incident, Mark, SIGYN, Snooze, State, Transition, TransitionKind};
 use crate::notify::route;
 use crate::time::{HOUR, Nanos};
 
 /// Something that was closed by hand and still goes on is told again after this time.
 const AFTER_HAND: Nanos = HOUR;
-/// Incidents about sigyn itself are never part of others.
-const OWN: &str = "sigyn";
 
 impl Dispatcher {
     pub(super) fn take(&mut self, input: &Input<'_>, out: &mut Dispatch) {
@@ -57,7 +55,7 @@ impl Dispatcher {
         if fresh.is_empty() {
             return Vec::new();
         }
-        let open = self.leads.iter().filter(|(_, lead)| lead.is_firing() && lead.incident.watch != OWN);
+        let open = self.leads.iter().filter(|(_, lead)| lead.is_firing() && lead.incident.watch != SIGYN);
         let open = open.flat_map(|(id, lead)| lead.parts.values().map(move |part| (id, part)));
         let mut known: Vec<(&String, &Part)> = open.filter(|(_, part)| part.is_open()).collect();
         known.sort_by_key(|(id, part)| (std::cmp::Reverse(part.candidate.started_at), *id));
@@ -68,7 +66,7 @@ impl Dispatcher {
         let (old, new) = found.split_at(known.len());
         let mut hosts: Vec<Option<String>> = Vec::new();
         for (at, one) in fresh.iter().enumerate() {
-            let cluster = new.get(at).copied().flatten().filter(|_| one.watch != OWN);
+            let cluster = new.get(at).copied().flatten().filter(|_| one.watch != SIGYN);
             let host = cluster.and_then(|cluster| {
                 let open = old.iter().position(|of| *of == Some(cluster)).and_then(|at| known.get(at));
                 let first = new.iter().take(at).position(|of| *of == Some(cluster)).and_then(|at| fresh.get(at));
@@ -81,8 +79,8 @@ impl Dispatcher {
 
     /// Only incidents with the same key may be one: what the first route that takes it groups by.
     fn key(&self, incident: &Incident) -> String {
-        if incident.watch == OWN {
-            return format!("{OWN}:{}", incident.id);
+        if incident.watch == SIGYN {
+            return format!("{SIGYN}:{}", incident.id);
         }
         let labels = route::labels(incident);
         self.rules.router.matching(&labels).first().map_or_else(String::new, |route| route.group_key(&labels))

@@ -14,7 +14,7 @@ use super::{Rate, Setup};
 use crate::incident::{Incident, Severity, TransitionKind};
 use crate::notify::client::{Call, no_advice};
 use crate::notify::layout::{Layout, Markup, within};
-use crate::notify::render::{Message, message, severity};
+use crate::notify::render::{Message, message};
 use crate::notify::route::alertname;
 use crate::notify::template::Template;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
@@ -156,7 +156,7 @@ fn labels(incident: &Incident, of: Severity) -> Value {
     let own = [
         ("alertname", alertname(incident)),
         ("incident", &incident.id),
-        ("severity", severity(of)),
+        ("severity", of.as_str()),
         ("watch", &incident.watch),
     ];
     for (name, value) in own {

@@ -15,7 +15,7 @@ use super::{Rate, Setup};
 use crate::incident::TransitionKind;
 use crate::notify::client::{Answer, Call, Key};
 use crate::notify::layout::{Layout, Markup, within};
-use crate::notify::render::{Message, message, severity};
+use crate::notify::render::{Message, message};
 use crate::notify::template::Template;
 use crate::notify::{Notification, Notifier, Receipt, SendError, escape};
 use crate::secret::Secret;
@@ -174,7 +174,7 @@ pub fn render(notification: &Notification, said: &Message, config: &GrafanaConfi
     let mut tags = vec![
         "sigyn".to_owned(),
         format!("incident:{}", incident.id),
-        format!("severity:{}", severity(said.severity)),
+        format!("severity:{}", said.severity.as_str()),
         within(&format!("watch:{}", escape::plain(&said.watch, TAG / 2)), TAG),
     ];
     tags.extend(config.tags.iter().cloned());

@@ -15,7 +15,6 @@ use super::{Rate, Setup};
 use crate::collect::client::{BUILD_INFO, PUSH};
 use crate::labels::Labels;
 use crate::notify::client::Call;
-use crate::notify::render::severity;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
 
@@ -129,7 +128,7 @@ pub fn render(notification: &Notification, labels: &Labels) -> Value {
     let mut stream = labels.clone();
     stream.insert("service_name", "sigyn");
     stream.insert("kind", transition.kind.as_str());
-    stream.insert("severity", severity(transition.incident.severity));
+    stream.insert("severity", transition.incident.severity.as_str());
     json!({ "streams": [{ "stream": stream, "values": [[transition.at.to_string(), Record::new(notification).line()]] }] })
 }
 

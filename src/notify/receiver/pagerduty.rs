@@ -13,7 +13,7 @@ use super::{Rate, Setup};
 use crate::incident::TransitionKind;
 use crate::notify::client::{Call, Key};
 use crate::notify::layout::{Layout, Markup, within};
-use crate::notify::render::{Message, message, severity};
+use crate::notify::render::{Message, message};
 use crate::notify::template::Template;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
@@ -127,7 +127,7 @@ pub fn render(notification: &Notification, said: &Message) -> Value {
         "summary": within(&summary(said), SUMMARY),
         "source": within(&inline(&said.place), SUMMARY),
         // It knows critical, error, warning and info.
-        "severity": severity(said.severity),
+        "severity": said.severity.as_str(),
         "timestamp": rfc3339(incident.started_at),
         "component": inline(service),
         "group": inline(&said.watch),

@@ -266,19 +266,9 @@ pub fn labels(incident: &Incident) -> Labels {
         labels.insert("service", service);
     }
     labels.insert("watch", &incident.watch);
-    labels.insert("severity", severity(incident.severity));
+    labels.insert("severity", incident.severity.as_str());
     labels.insert("alertname", alertname(incident));
     labels
-}
-
-/// The word of a severity in labels and settings.
-#[must_use]
-pub fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
 }
 
 /// What is wrong, as one word or a few: the same over the incident's life, and without counts.

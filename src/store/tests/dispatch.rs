@@ -8,6 +8,7 @@ on_both!(
     a_problem_of_two_groups_is_one_incident_in_lists,
     incidents_are_found_by_words_of_their_titles_page_by_page,
     orders_and_silences_are_kept_until_they_are_done,
+    what_cannot_be_read_holds_up_nothing_else,
     who_lost_the_lease_writes_nothing,
     open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do,
     a_store_of_an_older_sigyn_keeps_its_messages_and_their_order,
@@ -41,6 +42,34 @@ async fn every_transition_is_queued_once_and_stays_until_it_is_taken(ground: Gro
     write(&store, &step, &[], T0).await;
     assert_eq!(queue(&store).await, ["00aa/1", "00bb/2"]);
     assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts::default());
+}
+
+/// As in a rolling update, when a newer sigyn has written what this one does not know.
+async fn what_cannot_be_read_holds_up_nothing_else(ground: Ground) {
+    let store = ground.open().await;
+    let (step, _) = told(vec![
+        transition(1, TransitionKind::Opened, firing("00aa")),
+        transition(1, TransitionKind::Opened, firing("00bb")),
+    ]);
+    write(&store, &step, &[], T0).await;
+    let order = || CommandKind::Resend { receiver: None, incident: None };
+    let internal = |on: &str| {
+        let (problem, on, detail) = ("lag".to_owned(), on.to_owned(), String::new());
+        CommandKind::Internal { problem, on, firing: true, since: None, detail }
+    };
+    for kind in [order(), order(), internal("one"), internal("two")] {
+        store.append_command(&kind, T0).await.unwrap();
+    }
+    for spoil in [
+        "UPDATE transitions SET document = '{\"kind\":\"of tomorrow\"}' WHERE incident = '00aa'",
+        "UPDATE commands SET document = '{\"kind\":\"of_tomorrow\"}' WHERE id IN (1, 3)",
+    ] {
+        store.write("spoil", Statement::plain(spoil)).await.unwrap();
+    }
+    assert_eq!(queue(&store).await, ["00bb/1"]);
+    let ids = |commands: Vec<crate::engine::Command>| commands.iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(ids(store.pending_orders().await.unwrap()), [2]);
+    assert_eq!(ids(store.pending_commands().await.unwrap()), [4]);
 }
 
 async fn a_problem_of_two_groups_is_one_incident_in_lists(ground: Ground) {

@@ -79,9 +79,10 @@ async fn who_stops_in_the_middle_of_a_transaction_keeps_nobody_from_its_lease_fo
     let fence = one.lease("watch/all", "one", Duration::ZERO).await.unwrap().unwrap();
     // As a process that is paused there: the transaction has read the lease, and holds it.
     let mut paused = one.writer("pause").await.unwrap();
-    paused.run(Statement::plain("SET idle_in_transaction_session_timeout = '200ms'")).await.unwrap();
     paused.begin().await.unwrap();
     assert!(dispatch_holds(&mut paused, &fence).await);
+    // From here on: a busy machine may let it wait between the two.
+    paused.run(Statement::plain("SET idle_in_transaction_session_timeout = '200ms'")).await.unwrap();
     assert_eq!(two.lease("watch/all", "two", LONG).await.unwrap().unwrap().token, 2);
     paused.commit().await.unwrap_err();
     drop(paused);

@@ -50,12 +50,20 @@ async fn old_rows_go_and_the_rest_stays(ground: Ground) {
     step.windows.push(window("gone", 0, 0));
     step.snapshots = vec![Snapshot { group: group("gone").fingerprint, until: T0, model: "old".to_owned() }];
     step.gaps = vec![Gap { range: TimeRange::new(T0, T0 + 1), lines: Some(3), reason: GapReason::TooOld }];
+    step.done_until = T0 + 1300 * MINUTE;
     write(&store, &step, &rows, T0).await;
+    let (watch, carry) = (Some("renamed".into()), Some("{}".to_owned()));
+    write(&store, &Step { watch, done_until: T0, carry, ..Step::default() }, &[], T0).await;
 
     let now = T0 + 1300 * MINUTE;
     assert_eq!(store.prune(now, &config).await.unwrap(), 600 + 1 + 1, "windows of cart and gone, and the group gone");
     assert_eq!(store.windows_all_since("all", 0).await.unwrap().len(), 700);
-    assert_eq!(store.prune(T0 + 26 * HOUR, &config).await.unwrap(), 260 + 2 + 2, "windows; incidents; model and gap");
+    assert_eq!(
+        store.prune(T0 + 26 * HOUR, &config).await.unwrap(),
+        260 + 2 + 2 + 2,
+        "windows; incidents; model and gap; a watch with its carry"
+    );
+    assert_eq!(store.watch_names().await.unwrap(), ["all"]);
     let ids: Vec<_> = store.incidents(None, 9, None).await.unwrap().into_iter().map(|incident| incident.id).collect();
     assert_eq!(ids, ["0303", "0202"]);
     assert_eq!(store.deliveries_by_state().await.unwrap().pending, 4, "those of the deleted incident went with it");

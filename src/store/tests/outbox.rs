@@ -68,9 +68,9 @@ async fn dead_deliveries_stay_visible_and_block_nothing(ground: Ground) {
     let waiting = store.deliveries_waiting().await.unwrap();
     assert_eq!(waiting, [("github".to_owned(), 2), ("slack".to_owned(), 1)]);
     // Asked for, it is sent again from the start; twice does no harm.
-    for _ in 0..2 {
-        store.delivery_revive(first.id, T0 + 10).await.unwrap();
-    }
+    let revive = async |receiver, incident| store.deliveries_revive(receiver, incident, T0 + 10).await.unwrap();
+    assert_eq!((revive(Some("github"), None).await, revive(None, Some("bbbb")).await), (0, 0));
+    assert_eq!((revive(Some("slack"), Some("aaaa")).await, revive(None, None).await), (1, 0));
     let again = store.due_deliveries("slack", T0 + 10, 9).await.unwrap();
     assert_eq!((again[0].id, again[0].attempts, again[0].first_try), (first.id, 0, None));
     assert_eq!(store.dead_deliveries(10).await.unwrap(), []);
@@ -84,6 +84,9 @@ async fn a_message_that_cannot_be_read_is_given_up(ground: Ground) {
     store.write("spoil", spoil).await.unwrap();
     assert_eq!(store.due_deliveries("slack", T0, 9).await.unwrap(), []);
     assert_eq!(store.deliveries_by_state().await.unwrap(), DeliveryCounts { pending: 1, sent: 0, dead: 1 });
+    let github = store.due_deliveries("github", T0, 9).await.unwrap()[0].clone();
+    store.delivery_dead(github.id, "404", T0).await.unwrap();
+    assert_eq!(store.dead_deliveries(9).await.unwrap().len(), 1, "the other one is still shown");
 }
 
 async fn a_day_bears_so_many_messages_also_after_a_restart(ground: Ground) {

@@ -15,6 +15,9 @@ use sqlx::Connection;
 /// The user that Debian's package makes; the server refuses to run as root.
 const USER: &str = "postgres";
 
+/// So often it is tried to start one.
+const TRIES: u32 = 3;
+
 const SCRIPT: &str = r#"
 set -eu
 bin=$1 port=$2
@@ -59,8 +62,15 @@ impl Server {
             println!("SKIPPED: PostgreSQL is not installed (package postgresql)");
             return None;
         };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        // A port that is free now may be another's by the time that the server is made.
+        let started = (0..TRIES).find_map(|_| Self::at(&bin, root));
+        Some(started.expect("the server did not start"))
+    }
+
+    /// A server on a port that is free at this moment; `None` when it did not start.
+    fn at(bin: &Path, root: bool) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = if root {
             let mut command = Command::new("runuser");
             command.args(["-u", USER, "--", "sh"]);
@@ -68,12 +78,15 @@ impl Server {
         } else {
             Command::new("sh")
         };
-        command.args(["-c", SCRIPT, "sh"]).arg(&bin).arg(port.to_string()).current_dir("/");
+        command.args(["-c", SCRIPT, "sh"]).arg(bin).arg(port.to_string()).current_dir("/");
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "the server did not start");
-        Some(Self { _shell: shell, port, count: AtomicU32::new(0) })
+        if line == "ready\n" {
+            return Some(Self { _shell: shell, port, count: AtomicU32::new(0) });
+        }
+        let _ = shell.wait();
+        None
     }
 
     /// The URL of a new and empty database.

@@ -86,6 +86,8 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("prune windows", prune::WINDOWS.into()),
         ("prune group", prune::EMPTY_GROUP.into()),
         ("prune incidents", prune::INCIDENTS.into()),
+        ("prune watches", prune::WATCHES.into()),
+        ("prune chains", prune::CHAINS.into()),
         ("prune silences", prune::SILENCES.into()),
         ("take a lease", lease::TAKE),
         ("renew leases", lease::RENEW),

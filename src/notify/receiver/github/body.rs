@@ -4,7 +4,7 @@
 //! that no log text can forge one. Every text that is not ours goes through [`escape`].
 
 use crate::incident::{Incident, TransitionKind};
-use crate::notify::render::{Message, Query, message, severity};
+use crate::notify::render::{Message, Query, message};
 use crate::notify::{Notification, escape};
 
 /// GitHub refuses longer bodies of issues and comments ("body is too long (maximum is 65536 characters)").
@@ -119,7 +119,7 @@ fn whole(parts: impl Iterator<Item = String>) -> String {
 fn summary(said: &Message) -> String {
     let value = |text: &str| escape::markdown(text, VALUE);
     let rows = [
-        ("Severity", Some(severity(said.severity).to_owned())),
+        ("Severity", Some(said.severity.as_str().to_owned())),
         ("Where", Some(value(&said.place))),
         ("Labels", said.labels.as_deref().map(value)),
         ("When", Some(said.when.clone())),

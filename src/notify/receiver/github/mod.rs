@@ -17,7 +17,6 @@ pub use body::{render_comment, render_issue};
 
 use crate::incident::{Incident, TransitionKind};
 use crate::notify::config::GithubConfig;
-use crate::notify::render::severity;
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::secret::Secret;
 use api::{Api, Issue, PAGE, Repo};
@@ -120,7 +119,7 @@ impl Github {
     async fn create(&self, api: &Api, notification: &Notification) -> Result<Receipt, SendError> {
         let (title, body) = render_issue(notification);
         let mut labels = self.config.labels.clone();
-        labels.push(format!("severity:{}", severity(notification.transition.incident.severity)));
+        labels.push(format!("severity:{}", notification.transition.incident.severity.as_str()));
         let issue = api.create(&title, &body, &labels).await?;
         // Without the right to triage, GitHub drops labels without a word, and then the issue is not found by its mark.
         if self.label().is_some_and(|label| issue.labels.iter().all(|kept| !kept.name.eq_ignore_ascii_case(label))) {
