@@ -93,6 +93,11 @@ pub const METRICS: &[Metric] = &[
         "sigyn_dropped_total",
         "What was forgotten for want of memory; labels: watch, what (groups, templates, lines: kinds of lines of single groups).",
     ),
+    gauge(
+        "sigyn_false_alert_share_ratio",
+        Unit::Percent,
+        "Share of detect.false_alerts_per_day that a watch may spend, 0 to 1, the same in all processes; 0: it is gone; labels: watch.",
+    ),
     counter("sigyn_notices_total", "What people were told; labels: kind."),
     counter("sigyn_held_back_total", "Messages that were held back; labels: route, reason."),
     counter("sigyn_commit_failures_total", "Steps that could not be stored at the first try."),

@@ -18,7 +18,7 @@ use super::{Notifier, Receipt, SendError};
 use crate::engine::CommandKind;
 use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::store::{Delivery, Store, StoreError};
-use crate::time::{HOUR, MINUTE, Nanos, SECOND, rfc3339};
+use crate::time::{MINUTE, Nanos, SECOND, rfc3339};
 
 /// Reads the wall clock.
 pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
@@ -58,7 +58,8 @@ pub struct Policy {
     pub first: Duration,
     /// The longest pause after a failure, unless the receiver asks for a longer one.
     pub longest: Duration,
-    /// A message that could not be sent for this long, counted from its first attempt, is given up.
+    /// A message that could not be sent for this long is given up. Counted from its first attempt, without the time in which
+    /// nobody tried: while no sigyn ran, and what the clock skipped.
     pub give_up: Duration,
     /// A receiver that took nothing for this long becomes an incident of its own.
     pub ill_after: Duration,
@@ -103,9 +104,6 @@ const PROBE: Duration = Duration::from_secs(60);
 /// A lane looks at its rows every few minutes at the latest: when more seems to have passed, the clock was set forward, or
 /// the machine slept.
 const JUMP: Nanos = 30 * MINUTE;
-/// The same for what happens while nobody looks: a pause between two attempts that is longer than planned by this does not
-/// count as time in which it was tried in vain.
-const LATE: Nanos = 6 * HOUR;
 /// Pause after a failure of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -231,6 +229,10 @@ impl<'a, N: Notifier> Lane<'a, N> {
         let mut pass = Pass::Rest;
         for delivery in &due {
             let now = self.now();
+            if self.look_at_clock(now).await? > 0 {
+                // What was read above is older than what stands in the store.
+                return Ok(Pass::Again);
+            }
             if self.stop.is_cancelled() || self.blocked(now) > 0 {
                 return Ok(pass);
             }
@@ -257,11 +259,15 @@ impl<'a, N: Notifier> Lane<'a, N> {
         Ok(pass)
     }
 
-    /// A pause that was planned by a clock that was ahead is no pause any more, and time that a clock skips does not make a
-    /// message old.
-    async fn look_at_clock(&mut self, now: Nanos) -> Result<(), StoreError> {
-        let skipped = if self.latest == Nanos::MIN { 0 } else { now.saturating_sub(self.latest) };
-        if skipped > JUMP {
+    /// A pause that was planned by a clock that was ahead is no pause any more, and time that a clock skips, or in which no
+    /// sigyn ran, does not make a message old. Returns what was skipped since the last look.
+    async fn look_at_clock(&mut self, now: Nanos) -> Result<Nanos, StoreError> {
+        if self.latest == Nanos::MIN {
+            self.outbox.store.deliveries_untried(&self.receiver.name, now).await?;
+            self.latest = now;
+        }
+        let skipped = Some(now.saturating_sub(self.latest)).filter(|skipped| *skipped > JUMP).unwrap_or(0);
+        if skipped > 0 {
             tracing::warn!(
                 receiver = self.receiver.name,
                 seconds = skipped / SECOND,
@@ -270,14 +276,13 @@ impl<'a, N: Notifier> Lane<'a, N> {
             self.outbox.store.deliveries_younger(&self.receiver.name, skipped).await?;
         }
         if let Some(failing) = &mut self.failing {
-            let since = if skipped > JUMP { failing.since.saturating_add(skipped) } else { failing.since };
-            failing.since = since.min(now);
+            failing.since = failing.since.saturating_add(skipped).min(now);
         }
         if now.saturating_add(SECOND) < self.latest {
             self.hold = None;
         }
         self.latest = now;
-        Ok(())
+        Ok(skipped)
     }
 
     /// Until when the first message of an incident must wait, when too much was created lately. It is put off in the
@@ -342,9 +347,10 @@ impl<'a, N: Notifier> Lane<'a, N> {
             Err(SendError::Retry { reason, message, after }) => {
                 let pause = self.outbox.policy.pause(id, delivery.attempts.saturating_add(1));
                 let next_at = now.saturating_add(nanos(pause.max(after.unwrap_or_default())));
-                let late = Some(now.saturating_sub(delivery.next_at)).filter(|late| *late > LATE).unwrap_or(0);
-                let first_try = delivery.first_try.map_or(now, |first| first.saturating_add(late).min(now));
                 self.fails(&message, id, after, now);
+                // The clock may have been set while the request was under way.
+                let skipped = self.look_at_clock(now).await?;
+                let first_try = delivery.first_try.map_or(now, |first| first.saturating_add(skipped).min(now));
                 if next_at.saturating_sub(first_try) > nanos(self.outbox.policy.give_up) {
                     let message = format!("given up after {} attempts: {message}", delivery.attempts + 1);
                     return self.dead(delivery, reason, &message).await;

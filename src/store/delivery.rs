@@ -60,6 +60,13 @@ pub(super) const AHEAD: &str = "
 pub(super) const YOUNGER: &str = "
     UPDATE deliveries SET first_try = first_try + $3
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL";
+pub(super) const LAST_TRY: &str = "
+    SELECT MAX(changed_at) AS at FROM deliveries
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL";
+/// Up to its next try, a message that waits counts as tried; from the last try of any, nobody may have been there.
+pub(super) const UNTRIED: &str = "
+    UPDATE deliveries SET first_try = first_try + $3 - CASE WHEN next_at > $4 THEN next_at ELSE $4 END, changed_at = $3
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL AND next_at < $3";
 pub(super) const ABANDON: &str = "
     UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
@@ -174,6 +181,21 @@ impl Store {
     /// When the file could not be written.
     pub async fn deliveries_younger(&self, receiver: &str, by: Nanos) -> Result<(), StoreError> {
         self.change(Statement::of(YOUNGER).bind(receiver).bind(by)).await
+    }
+
+    /// From the last try of what waits for a receiver, or the next one that was due, until now nobody tried: that time has
+    /// not passed for it. For whoever begins to send: then no other does.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn deliveries_untried(&self, receiver: &str, now: Nanos) -> Result<(), StoreError> {
+        let last =
+            self.read(READING, Statement::of(LAST_TRY).bind(receiver), |row| row.get::<Option<Nanos>>("at")).await?;
+        // A last try of the future was noted by a clock that was ahead.
+        match last.into_iter().flatten().next().filter(|last| *last < now) {
+            Some(last) => self.change(Statement::of(UNTRIED).bind(receiver).bind(now).bind(last)).await,
+            None => Ok(()),
+        }
     }
 
     /// Gives up what waits for a receiver and has not changed since `before`.

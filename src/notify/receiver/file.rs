@@ -76,10 +76,17 @@ impl File {
         Self { config: config.clone(), template }
     }
 
+    /// Opens it for a line; how long it is.
+    async fn open(&self, create: bool) -> io::Result<(tokio::fs::File, u64)> {
+        let mut file = OpenOptions::new().read(true).append(true).create(create).open(&self.config.path).await?;
+        let length = file.seek(io::SeekFrom::End(0)).await?;
+        Ok((file, length))
+    }
+
     async fn append(&self, text: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.config.path).await?;
+        let (mut file, length) = self.open(true).await?;
         let mut bytes = Vec::with_capacity(text.len() + 1);
-        if file.seek(io::SeekFrom::End(0)).await? > 0 {
+        if length > 0 {
             file.seek(io::SeekFrom::End(-1)).await?;
             if file.read_u8().await? != b'\n' {
                 bytes.push(b'\n');
@@ -99,22 +106,33 @@ impl File {
         render(notification, self.config.format, &self.template)
     }
 
-    /// Whether it can be written. One that is not there yet is not made.
+    /// Whether it can be written. One that is not there yet is not made: that another can be made beside it says enough.
     ///
     /// # Errors
     /// Why it cannot.
     pub async fn probe(&self) -> Result<String, SendError> {
         let path = self.config.path.display();
-        match OpenOptions::new().append(true).open(&self.config.path).await {
+        let bad = |message| SendError::Retry { reason: "io", message, after: None };
+        match self.open(false).await {
             Ok(_) => Ok(format!("{path} can be written")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(format!("{path} is not there yet; it is made with the first message"))
-            }
-            Err(error) => {
-                let message = format!("opening {path}: {error}; sigyn's user must be able to write there");
-                Err(SendError::Retry { reason: "io", message, after: None })
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.make_beside().await {
+                Ok(()) => Ok(format!("{path} is not there yet; it is made with the first message")),
+                Err(error) => Err(bad(format!(
+                    "making a file beside {path}: {error}; its folder must be there, and sigyn's user must be able to write \
+                     into it"
+                ))),
+            },
+            Err(error) => Err(bad(format!(
+                "opening {path}: {error}; it must be an ordinary file that sigyn's user may read and write"
+            ))),
         }
+    }
+
+    /// Makes another file in the same folder, and takes it away again.
+    async fn make_beside(&self) -> io::Result<()> {
+        let beside = self.config.path.with_file_name(format!(".sigyn-check-{}", std::process::id()));
+        OpenOptions::new().write(true).create_new(true).open(&beside).await?;
+        tokio::fs::remove_file(&beside).await
     }
 }
 
@@ -203,6 +221,57 @@ mod tests {
         let nowhere = File::new(&FileConfig { path: folder.path().join("no/out"), ..config }, Template::default());
         let error = send(&nowhere, &fixture::notification(fixture::opened(), "f"), None).await.unwrap_err();
         assert!(matches!(error, SendError::Retry { reason: "io", .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_asked_without_a_trace() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let asked = async |name: &str| {
+            let config = FileConfig { path: folder.path().join(name), format: Format::Json };
+            let answer = File::new(&config, Template::default()).probe().await;
+            let text = answer.unwrap_or_else(|error| format!("FAILED: {error}"));
+            text.replace(folder.path().to_str().unwrap(), "[folder]")
+        };
+        std::fs::write(folder.path().join("there"), "{}\n").unwrap();
+        let (closed, locked) = (folder.path().join("closed"), folder.path().join("locked"));
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::write(&locked, "").unwrap();
+        let all = [asked("new").await, asked("there").await, asked("gone/new").await, asked("closed").await];
+        insta::assert_snapshot!(all.join("\n"), @"
+        [folder]/new is not there yet; it is made with the first message
+        [folder]/there can be written
+        FAILED: making a file beside [folder]/gone/new: No such file or directory (os error 2); its folder must be there, and sigyn's user must be able to write into it
+        FAILED: opening [folder]/closed: Is a directory (os error 21); it must be an ordinary file that sigyn's user may read and write
+        ");
+
+        // A pipe takes no line: what is sent there would never be told.
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+        if made.is_ok_and(|status| status.success()) {
+            insta::assert_snapshot!(asked("pipe").await, @"FAILED: opening [folder]/pipe: Illegal seek (os error 29); it must be an ordinary file that sigyn's user may read and write");
+        }
+
+        for path in [&closed, &locked] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        }
+        let (file, made) = (asked("locked").await, asked("closed/new").await);
+        // Root may write anywhere.
+        if std::fs::OpenOptions::new().append(true).open(&locked).is_err() {
+            insta::assert_snapshot!(format!("{file}\n{made}"), @"
+            FAILED: opening [folder]/locked: Permission denied (os error 13); it must be an ordinary file that sigyn's user may read and write
+            FAILED: opening [folder]/closed/new: Permission denied (os error 13); it must be an ordinary file that sigyn's user may read and write
+            ");
+            // Whoever may look into the folder, but not write.
+            std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).unwrap();
+            insta::assert_snapshot!(asked("closed/new").await, @"FAILED: making a file beside [folder]/closed/new: Permission denied (os error 13); its folder must be there, and sigyn's user must be able to write into it");
+        }
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        left.retain(|name| name != "pipe");
+        left.sort();
+        assert_eq!(left, ["closed", "locked", "there"]);
+        assert_eq!(std::fs::read_to_string(folder.path().join("there")).unwrap(), "{}\n");
     }
 
     #[test]

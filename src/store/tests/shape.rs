@@ -97,6 +97,8 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("shares", share::SHARES.into()),
         ("younger", delivery::YOUNGER.into()),
         ("ahead", delivery::AHEAD.into()),
+        ("last try", delivery::LAST_TRY.into()),
+        ("untried", delivery::UNTRIED.into()),
         ("count for a day", delivery::DAY_COUNT.into()),
         ("counted for a day", delivery::DAY_COUNTED.into()),
         ("uncount for a day", delivery::DAY_UNCOUNT.into()),

@@ -32,6 +32,108 @@ async fn time_in_which_nobody_tried_does_not_make_a_message_old() {
     assert_eq!(world.store.deliveries_by_state().await.unwrap().dead, 0);
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_while_a_request_is_under_way_makes_no_message_old() {
+    let world = World::new().await;
+    world.script("slack", [Answer::Retry(None), Answer::GateRetry], Answer::Take);
+    world.tell("aa", 1).await;
+    let running = world.start();
+    world.until(&running, SECOND, async || world.calls("slack").len() == 2).await;
+    world.now.fetch_add(1_000 * 24 * HOUR, Ordering::SeqCst);
+    world.gate.notify_one();
+    world.until_drained(&running, SECOND).await;
+    running.stop().await;
+    let counts = world.store.deliveries_by_state().await.unwrap();
+    assert_eq!((counts.sent, counts.dead), (2, 0));
+}
+
+/// What happens to a message that nobody takes.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// It is tried so often.
+    Run(usize),
+    /// The clock is set by so many hours.
+    Jump(i64),
+    /// Nothing runs, while the clock goes on or is set by so many hours; a second start may follow at once.
+    Stop(i64, bool),
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let hours = || prop_oneof![3 => 1..30i64, 1 => Just(24 * 365 * 10), 1 => -30..0i64];
+    let turn = prop_oneof![
+        2 => (1..9usize).prop_map(Turn::Run),
+        1 => hours().prop_map(Turn::Jump),
+        2 => (hours(), any::<bool>()).prop_map(|(hours, twice)| Turn::Stop(hours, twice)),
+    ];
+    proptest::collection::vec(turn, 1..9)
+}
+
+/// However long sigyn stood still and however the clock was set: a message that was tried for less than a day is not given
+/// up, and the time in which it was tried counts.
+async fn check_patience(turns: Vec<Turn>) {
+    let world = World::new().await;
+    world.script("slack", [], Answer::Retry(None));
+    world.tell("aa", 1).await;
+    let mut running = world.start();
+    world.until(&running, 0, async || world.calls("slack").len() == 1).await;
+    for turn in turns {
+        match turn {
+            Turn::Run(times) => {
+                for _ in 0..times {
+                    world.try_again(&running).await;
+                }
+            }
+            Turn::Jump(hours) => {
+                world.now.fetch_add(hours * HOUR, Ordering::SeqCst);
+            }
+            Turn::Stop(hours, twice) => {
+                running.stop().await;
+                world.now.fetch_add(hours * HOUR, Ordering::SeqCst);
+                if twice {
+                    world.start().stop().await;
+                }
+                running = world.start();
+            }
+        }
+        // All in all less than 8 times 9 times 11 minutes.
+        world.try_again(&running).await;
+    }
+    running.stop().await;
+    assert_eq!(world.store.deliveries_by_state().await.unwrap().dead, 0);
+    let row = &world.store.incident("aa").await.unwrap().unwrap().deliveries[1];
+    assert!(row.first_try.unwrap() <= row.changed_at, "{row:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_time_in_which_it_was_tried_makes_a_message_old(turns in turns()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check_patience(turns));
+    }
+}
+
+#[tokio::test]
+async fn stops_between_attempts_do_not_keep_a_message_for_ever() {
+    let world = World::new().await;
+    world.script("slack", [], Answer::Retry(None));
+    world.tell("aa", 1).await;
+    let mut tried = 0;
+    // Restarted again and again, and away for ten hours each time: what counts are the times between.
+    while world.store.deliveries_by_state().await.unwrap().dead == 0 {
+        let running = world.start();
+        for _ in 0..9 {
+            world.try_again(&running).await;
+        }
+        running.stop().await;
+        world.now.fetch_add(10 * HOUR, Ordering::SeqCst);
+        tried += 9 * 11;
+        assert!(tried < 40 * 60, "tried for {tried} minutes");
+    }
+    assert!(tried > 20 * 60, "given up after {tried} minutes");
+}
+
 /// The clock is set, to and fro, while receivers fail; the back-off and the limits are what they are in the end.
 async fn check_jumps(answers: Vec<Answer>, jumps: Vec<(i64, bool)>) {
     let mut world = World::new().await;
@@ -48,9 +150,8 @@ async fn check_jumps(answers: Vec<Answer>, jumps: Vec<(i64, bool)>) {
         let end = world.now.load(Ordering::SeqCst) + 4 * SECOND;
         world.until(&running, SECOND, async || world.now.load(Ordering::SeqCst) >= end).await;
         if restart {
-            // What happens while nobody looks cannot be told from a long stop.
             running.stop().await;
-            world.now.fetch_add(hours / 6 * HOUR, Ordering::SeqCst);
+            world.now.fetch_add(hours * HOUR, Ordering::SeqCst);
             running = world.start();
         } else {
             world.now.fetch_add(hours * HOUR, Ordering::SeqCst);

@@ -37,6 +37,8 @@ enum Answer {
     Hang,
     /// Answers when the test opens the gate.
     Gate,
+    /// The same, and fails then.
+    GateRetry,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,10 @@ impl Notifier for Fake {
             Answer::Take => {}
             Answer::Gate => self.gate.notified().await,
             Answer::Hang => std::future::pending().await,
+            Answer::GateRetry => {
+                self.gate.notified().await;
+                return Err(SendError::Retry { reason: "server", message: "503 at last".to_owned(), after: None });
+            }
             Answer::Retry(after) => {
                 return Err(SendError::Retry { reason: "server", message: "503 from it".to_owned(), after });
             }
@@ -206,6 +212,15 @@ impl World {
 
     async fn until_drained(&self, running: &Running, step: Nanos) {
         self.until(running, step, async || self.store.deliveries_by_state().await.unwrap().pending == 0).await;
+    }
+
+    /// Lets so much time pass at once that slack must be tried again, and waits until it is, or has nothing to do any more.
+    async fn try_again(&self, running: &Running) {
+        let asked = self.calls("slack").len();
+        self.now.fetch_add(nanos(self.policy.longest) + MINUTE, Ordering::SeqCst);
+        let over =
+            async || self.calls("slack").len() > asked || self.store.deliveries_by_state().await.unwrap().pending == 0;
+        self.until(running, 0, over).await;
     }
 
     fn calls(&self, receiver: &str) -> Vec<Call> {

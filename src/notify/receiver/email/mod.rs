@@ -175,7 +175,7 @@ impl Email {
             // The whole conversation has its own end, beside that of each answer in it.
             Ok(transport) => match tokio::time::timeout(TIMEOUT * 3, transport.send(mail)).await {
                 Ok(outcome) => outcome.map(|_| ()),
-                Err(_) => return Err(call.not_now("nothing in time", "timeout", None)),
+                Err(_) => return Err(away(&call, "no answer in time", "timeout")),
             },
             Err(error) => Err(error),
         };
@@ -212,9 +212,17 @@ fn failure(call: &Call<'_>, error: &lettre::transport::smtp::Error) -> SendError
         _ if error.is_client() => {
             refused("refused", "the server cannot do what is asked: check tls and username under @")
         }
-        _ if error.is_timeout() => call.not_now(&said, "timeout", None),
-        _ => call.not_now(&said, "unreachable", None),
+        _ if error.is_timeout() => away(call, "no answer in time", "timeout"),
+        _ => away(call, &said, "unreachable"),
     }
+}
+
+/// Nobody answered, or nobody who talks like a mail server.
+fn away(call: &Call<'_>, said: &str, reason: &'static str) -> SendError {
+    let (what, said, place) = (call.what, call.shown(said), call.place);
+    let message =
+        format!("{what}: {said}; check host, port and tls under {place}, and whether it can be reached from here");
+    SendError::Retry { reason, message, after: None }
 }
 
 impl Email {
@@ -241,9 +249,9 @@ impl Email {
                 self.config.host,
                 self.to.len()
             )),
-            Ok(Ok(false)) => Err(call.not_now("it closes the connection", "unreachable", None)),
+            Ok(Ok(false)) => Err(away(&call, "it greets, and takes nothing after that", "server")),
             Ok(Err(error)) => Err(failure(&call, &error)),
-            Err(_) => Err(call.not_now("nothing in time", "timeout", None)),
+            Err(_) => Err(away(&call, "no answer in time", "timeout")),
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::notify::fixture;
@@ -157,6 +160,106 @@ async fn failures_say_what_to_do() {
     retry server: mailing by localhost to 1 addresses: answered "transient error (451): 4.7.1 try again later"
     retry tls: mailing by localhost to 2 addresses: Connection error: Connection error: invalid peer certificate: UnknownIssuer; for a server with its own authority set ca_file under notify.receivers[0].email
     give up unauthorized: mailing by localhost to 2 addresses: answered "permanent error (530): Must issue a STARTTLS command first"; the server wants another login or an encrypted connection: check username, password and tls under notify.receivers[0].email
+    "#);
+}
+
+async fn probed(config: &EmailConfig) -> String {
+    let answer = email(config).probe().await;
+    let said = match answer {
+        Ok(text) => text,
+        Err(error @ SendError::Retry { .. }) => format!("retry: {error}"),
+        Err(error @ SendError::GiveUp { .. }) => format!("give up: {error}"),
+    };
+    assert!(!said.contains(HUSH), "{said}");
+    said.replace(&config.port.to_string(), "PORT")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_is_asked_by_logging_in_and_gets_no_mail() {
+    for (mode, tls) in [("none", Security::None), ("starttls", Security::Starttls), ("tls", Security::Tls)] {
+        let Some(mut server) = Server::start(mode) else { return };
+        let config = server.config(tls);
+        assert_eq!(probed(&config).await, "localhost lets us in; whether it takes mail for 2 shows with the first");
+        if mode != "none" {
+            let wrong = probed(&EmailConfig { password: Some(Secret::new("wrong-XyZ")), ..config.clone() }).await;
+            assert!(
+                wrong.starts_with("give up: logging in at the mail server localhost: answered \"permanent error (535)")
+            );
+            let stranger = probed(&EmailConfig { ca_file: None, ..config.clone() }).await;
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(stranger, @"retry: logging in at the mail server localhost: Connection error: Connection error: invalid peer certificate: UnknownIssuer; for a server with its own authority set ca_file under notify.receivers[0].email");
+            }
+        }
+        // The first that it gets is what is sent.
+        send(&email(&config), &fixture::notification(fixture::resolved(), "mail"), None).await.unwrap();
+        assert!(server.mail()["text"].as_str().unwrap().contains("00c0ffee00c0ffee.3.mail@example.com"));
+    }
+}
+
+/// A mail server that greets so, offers this, and answers so to everything else; and all that it was told.
+async fn stub(greeting: &'static str, offer: &'static str, answer: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ears = Arc::clone(&heard);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = tokio::io::BufReader::new(read).lines();
+        let mut say = greeting.to_owned();
+        // An empty answer: it hangs up.
+        while !say.is_empty() && write.write_all(format!("{say}\r\n").as_bytes()).await.is_ok() {
+            let Ok(Some(line)) = lines.next_line().await else { return };
+            let word = line.split(' ').next().unwrap().to_owned();
+            say = match word.as_str() {
+                "EHLO" => format!("250-mail.test\r\n250 {offer}"),
+                "QUIT" => "221 bye".to_owned(),
+                _ => answer.to_owned(),
+            };
+            ears.lock().unwrap().push(word);
+        }
+    });
+    (port, heard)
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_let_us_in_is_told_with_what_to_do() {
+    let plain = EmailConfig {
+        host: "127.0.0.1".to_owned(),
+        from: "a@example.com".to_owned(),
+        to: vec!["b@example.com".to_owned()],
+        tls: Security::None,
+        ..EmailConfig::default()
+    };
+    let encrypted = EmailConfig { tls: Security::Starttls, ..plain.clone() };
+    let mut all = Vec::new();
+    for (config, greeting, offer, answer) in [
+        (&plain, "220 mail.test", "HELP", "250 fine"),
+        (&plain, "220 mail.test", "HELP", "421 4.3.2 going down"),
+        (&plain, "421 4.7.0 too many connections", "HELP", "250 fine"),
+        (&plain, "554 5.7.1 not you", "HELP", "250 fine"),
+        (&plain, "HTTP/1.1 400 Bad Request", "HELP", "250 fine"),
+        (&plain, "", "HELP", "250 fine"),
+        (&encrypted, "220 mail.test", "HELP", "250 fine"),
+        (&encrypted, "220 mail.test", "STARTTLS", "454 4.7.0 no certificate today"),
+    ] {
+        let (port, heard) = stub(greeting, offer, answer).await;
+        let said = probed(&EmailConfig { port, ..config.clone() }).await;
+        let heard = heard.lock().unwrap().join(" ");
+        all.push(format!("{said} <- {}", if heard.is_empty() { "nothing" } else { &heard }));
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    all.push(probed(&EmailConfig { port: free.port(), ..plain }).await);
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    127.0.0.1 lets us in; whether it takes mail for 1 shows with the first <- EHLO NOOP QUIT
+    retry: logging in at the mail server 127.0.0.1: it greets, and takes nothing after that; check host, port and tls under notify.receivers[0].email, and whether it can be reached from here <- EHLO NOOP QUIT
+    retry: logging in at the mail server 127.0.0.1: answered "transient error (421): 4.7.0 too many connections" <- nothing
+    give up: logging in at the mail server 127.0.0.1: answered "permanent error (554): 5.7.1 not you"; the server does not take the mail: check the settings under notify.receivers[0].email <- nothing
+    retry: logging in at the mail server 127.0.0.1: response error: error Tag at: HTTP/1.1 400 Bad Request; check host, port and tls under notify.receivers[0].email, and whether it can be reached from here <- nothing
+    retry: logging in at the mail server 127.0.0.1: response error: incomplete response; check host, port and tls under notify.receivers[0].email, and whether it can be reached from here <- nothing
+    give up: logging in at the mail server 127.0.0.1: answered "internal client error: STARTTLS is not supported on this server"; the server cannot do what is asked: check tls and username under notify.receivers[0].email <- EHLO
+    retry: logging in at the mail server 127.0.0.1: answered "transient error (454): 4.7.0 no certificate today" <- EHLO STARTTLS QUIT
+    retry: logging in at the mail server 127.0.0.1: Connection error: Connection refused (os error 111); check host, port and tls under notify.receivers[0].email, and whether it can be reached from here
     "#);
 }
 
