@@ -43,6 +43,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::Rare => "a line that it seldom logs",
         PatternKind::Value => "a value far from usual",
         PatternKind::Ratio => "lines are missing that come with others",
+        PatternKind::Stopped => "a regular line has stopped",
     }
 }
 
@@ -83,6 +84,11 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             let with = after.as_ref().map(|after| format!(", which comes with \"{after}\" ({} times)", number(one.of)));
             let line = line.map(|line| format!("{line}{}", with.unwrap_or_default()));
             ("only", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
+        }
+        (PatternKind::Stopped, _) => {
+            let every = format!("each {} windows{most}", number(one.expected));
+            let every = if one.expected < 1.05 { format!("each window{most}") } else { every };
+            ("stopped", format!("for {}", windows(one.windows)), every, line)
         }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
@@ -138,6 +144,7 @@ pub fn detectors(evidence: &Evidence) -> Vec<(&'static str, f64)> {
             PatternKind::Rare => "seldom lines",
             PatternKind::Value => "values",
             PatternKind::Ratio => "ratios",
+            PatternKind::Stopped => "silence",
             _ => "requests",
         };
         add(name, one.share);
@@ -427,6 +434,12 @@ mod tests {
                     "\"order <*> stored\", which comes with \"paid\" (15 times)"
                 )
                 .to_owned(),
+            ),
+            (
+                PatternKind::Stopped,
+                None,
+                "a regular line has stopped | stopped for 3 windows, expected each window (up to 2): \"order <*> stored\""
+                    .to_owned(),
             ),
             (
                 PatternKind::Burst,

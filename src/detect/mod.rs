@@ -26,6 +26,7 @@ pub mod ratio;
 mod season;
 mod seen;
 pub mod session;
+pub mod silence;
 pub mod spread;
 pub mod tail;
 pub mod template;
@@ -219,6 +220,9 @@ pub enum PatternKind {
     /// A line comes too seldom beside one that it used to come with. `seen` and `expected` are its lines, `of` those of the
     /// other, which stands in `after`.
     Ratio,
+    /// A line that came regularly has stopped. `windows` is how long it has not come, `expected` and `most` are the mean and
+    /// the longest pause, in windows; `of` is how often it came.
+    Stopped,
     /// A number in a line is far from all that stood there before. `seen` are lines.
     Value,
 }

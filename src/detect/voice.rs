@@ -33,6 +33,8 @@ pub enum Voice {
     Value,
     /// [`PatternKind::Ratio`].
     Ratio,
+    /// [`PatternKind::Stopped`].
+    Stopped,
     /// [`PatternKind::Begins`].
     Begins,
     /// [`PatternKind::Unexpected`].
@@ -60,7 +62,7 @@ pub enum Voice {
 use Voice as V;
 
 /// All of them with their names, in the order of [`Voice`].
-const NAMES: [(Voice, &str); 20] = [
+const NAMES: [(Voice, &str); 21] = [
     (V::LineLength, "line_length"),
     (V::ErrorCount, "error_count"),
     (V::WarnCount, "warn_count"),
@@ -70,6 +72,7 @@ const NAMES: [(Voice, &str); 20] = [
     (V::Burst, "burst"),
     (V::Value, "value"),
     (V::Ratio, "ratio"),
+    (V::Stopped, "stopped"),
     (V::Begins, "begins"),
     (V::Unexpected, "unexpected"),
     (V::Missing, "missing"),
@@ -110,6 +113,7 @@ impl From<PatternKind> for Voice {
             PatternKind::Burst => Self::Burst,
             PatternKind::Value => Self::Value,
             PatternKind::Ratio => Self::Ratio,
+            PatternKind::Stopped => Self::Stopped,
             PatternKind::Begins => Self::Begins,
             PatternKind::Unexpected => Self::Unexpected,
             PatternKind::Missing => Self::Missing,
@@ -270,12 +274,12 @@ mod tests {
 
     #[test]
     fn sets_are_read_and_written() {
-        check("all", "all", 20);
+        check("all", "all", 21);
         check("features", "features", 5);
         check("trace", "trace", 7);
         check("session", "session", 3);
         check("burst, new", "new,burst", 2);
-        check("features,trace,new,burst,value,ratio,rare,session", "all", 20);
+        check("features,trace,new,burst,value,ratio,stopped,rare,session", "all", 21);
         check("order,slow,order", "slow,order", 2);
         for text in ["", "bursts", "new,,x"] {
             assert!(text.parse::<Detectors>().unwrap_err().contains("detector; write"), "{text}");

@@ -10,6 +10,7 @@ use super::super::calibrate::to_score;
 use super::super::mask::mask_secrets;
 use super::super::personal::is_card;
 use super::super::ratio::Broken;
+use super::super::silence::{Silence, Stopped};
 use super::super::tail::ordinary;
 use super::super::trace::tally::{Unit, span_end};
 use super::super::trace::{Deviation, Kind};
@@ -184,6 +185,41 @@ impl Patterns {
             Gate::least(Check::SecondLook, surprise, self.needed),
         ];
         self.found(one.unit, surprise, evidence, gates)
+    }
+
+    pub(super) fn stopped(&mut self, end: Nanos) -> Vec<Found> {
+        let State { units, ratios, silence, keyed, .. } = &mut self.state;
+        let info = |unit: Unit| units.get(unit as usize).and_then(Option::as_ref);
+        let group = |unit: Unit| info(unit).map_or(0, |info| info.group);
+        let mut stopped = silence.close(ratios.present(), keyed, group, |unit| ratios.scatter(unit));
+        // Nobody misses a problem.
+        stopped.retain(|one| info(one.unit).is_some_and(|info| info.level < Level::Warn));
+        stopped.retain(|_| self.config.detectors.has(PatternKind::Stopped));
+        let judged = stopped.into_iter().map(|one| (self.state.silence.surprise(&one) >= self.needed, one));
+        let judged: Vec<(Stopped, bool)> = judged.map(|(told, one)| (one, told)).collect();
+        let told = judged.iter().filter(|(_, told)| *told).map(|(one, _)| self.stop(one, end)).collect();
+        let missed = judged.iter().filter(|(_, told)| !told).map(|(one, _)| (self.state.silence.surprise(one), one));
+        let missed: Vec<(f64, &Stopped)> = missed.collect();
+        self.miss(missed, |this, one| this.stop(one, end));
+        self.state.silence.told(&judged);
+        told
+    }
+
+    fn stop(&self, one: &Stopped, end: Nanos) -> Found {
+        let evidence = PatternEvidence {
+            seen: 0.0,
+            of: one.times,
+            expected: one.usual.0,
+            most: Some(one.usual.1),
+            windows: u32::try_from(one.pause).unwrap_or(u32::MAX),
+            ..self.evidence(PatternKind::Stopped, one.unit, end)
+        };
+        let left = self.state.silence.surprise(one);
+        let gates = Silence::gates(one).into_iter().chain([
+            Gate::least(Check::Budget, one.surprise, self.needed),
+            Gate::least(Check::SecondLook, left, self.needed),
+        ]);
+        self.found(one.unit, left, evidence, gates.collect())
     }
 
     pub(super) fn ratios(&mut self, end: Nanos) -> Vec<Found> {

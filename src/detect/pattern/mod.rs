@@ -22,6 +22,7 @@ use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::ratio::Ratios;
 use super::seen::{Samples, Seen};
+use super::silence::Silence;
 use super::spread::{Origin, Spread};
 use super::template::{Limits, Miner, StreamSlot, TemplateId};
 use super::trace::Trace;
@@ -117,6 +118,8 @@ struct State {
     bursts: Bursts,
     #[serde(default)]
     ratios: Ratios,
+    #[serde(default)]
+    silence: Silence,
     #[serde(default)]
     rarity: Rarity,
     #[serde(default)]
@@ -230,7 +233,7 @@ impl Patterns {
         self.samples.keep(&mut self.state.seen, unit, entry, level);
         self.state.values.add(unit, self.miner.numbers());
         let follow = self.config.detectors.has_any(Detectors::TRACE);
-        if self.config.detectors.has(PatternKind::Ratio) {
+        if self.config.detectors.has(PatternKind::Ratio) || self.config.detectors.has(PatternKind::Stopped) {
             self.state.ratios.add(unit);
         }
         let in_session = if follow { self.state.trace.add(entry.ts, (group, unit), entry.line) } else { None };
@@ -314,7 +317,8 @@ impl Patterns {
         }
         self.spread.close();
         self.state.worth.close(&self.miner);
-        let mut found = self.sessions(end);
+        let mut found = self.stopped(end);
+        found.extend(self.sessions(end));
         found.extend(self.novel(end));
         found.extend(self.bursts(end));
         found.extend(self.values(end));
@@ -351,6 +355,7 @@ impl Patterns {
         self.state.trace.jump(start);
         self.state.bursts.jump();
         self.state.ratios.jump();
+        self.state.silence.jump();
         self.state.values.jump();
         self.samples.close();
         self.spread.discard();

@@ -131,6 +131,7 @@ impl Patterns {
             + state.trace.held()
             + state.bursts.held()
             + state.ratios.held()
+            + state.silence.held()
             + state.values.held()
             + state.novelty.held()
             + state.rarity.held()
@@ -195,6 +196,7 @@ impl Patterns {
             let at = number as usize;
             self.state.novelty.forget(number);
             self.state.rarity.forget(number);
+            self.state.silence.retire(number);
             self.state.worth.forget(number);
             self.state.keyed.get_mut(at).into_iter().for_each(|place| *place = (0, 0));
             self.state.in_sessions.get_mut(at).into_iter().for_each(|place| *place = (0.0, 0.0));
@@ -241,6 +243,7 @@ impl Patterns {
         }
         state.bursts.forget(gone);
         state.ratios.forget(gone);
+        state.silence.forget(gone);
         state.values.forget(gone);
         let mut units: Vec<Unit> = gone.iter().copied().collect();
         units.sort_unstable();

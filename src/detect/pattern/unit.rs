@@ -87,6 +87,7 @@ impl Patterns {
                         self.state.trace.rename(unit, *known);
                         self.state.bursts.merge(unit, *known);
                         self.state.ratios.merge(unit, *known);
+                        self.state.silence.merge(unit, *known);
                         self.state.seen.merge(unit, *known);
                     }
                     Some(_) => {}

@@ -142,6 +142,24 @@ impl Ratios {
         broken
     }
 
+    /// The units that came in the open window.
+    #[must_use]
+    pub fn present(&self) -> Vec<Unit> {
+        self.open.touched.clone()
+    }
+
+    /// Variance over mean of the lines of a unit in those of the last windows that had it; infinite where none had.
+    #[must_use]
+    pub fn scatter(&self, unit: Unit) -> f64 {
+        let of = |window: &Vec<(Unit, u32)>| {
+            let at = window.binary_search_by_key(&unit, |(unit, _)| *unit).ok()?;
+            window.get(at).map(|(_, lines)| f64::from(*lines))
+        };
+        let (windows, sum, squares) = (self.ring.iter().filter_map(of))
+            .fold((0.0, 0.0, 0.0), |(n, sum, squares), lines| (n + 1.0, sum + lines, squares + lines * lines));
+        if windows > 0.0 { (squares / sum - sum / windows).max(0.0) } else { f64::INFINITY }
+    }
+
     /// What is left of a surprise, by how surprising ordinary windows were.
     #[must_use]
     pub fn surprise(&self, broken: &Broken) -> f64 {
