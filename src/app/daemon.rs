@@ -1,6 +1,7 @@
 //! The daemon: probes, signals and reloads around an [`App`].
 //!
-//! A reload drains the app and starts a new one on the same store with the new settings; bad settings change nothing.
+//! A reload drains the app and starts a new one on the same store with the new settings; bad settings change nothing, and with
+//! those that cannot be started with the old ones are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,10 +72,20 @@ impl Daemon {
             Some(file) => Some(FileWatch::new(file.clone()).await),
             None => None,
         };
-        let mut settings = self.settings(first);
+        let (mut settings, mut earlier) = (self.settings(first), None);
         loop {
             let stop = CancellationToken::new();
-            let app = self.start(&settings, &board, &stop, &mut signals).await?;
+            let app = match (self.start(&settings, &board, &stop, &mut signals).await, earlier.take()) {
+                (Ok(app), _) => app,
+                (Err(error), Some(old)) if !stop.is_cancelled() => {
+                    metrics::gauge!("sigyn_config_reload_success").set(0.0);
+                    tracing::error!("the new settings cannot be used, the old ones are taken again: {}", told(&error));
+                    settings = old;
+                    personal::install(&settings.mask);
+                    continue;
+                }
+                (Err(error), _) => return Err(error),
+            };
             let Some(app) = app else { break };
             if stop.is_cancelled() {
                 // The signal came while it was starting, and does not come again.
@@ -110,6 +121,7 @@ impl Daemon {
                     if let Err(error) = drained {
                         tracing::error!("{}", told(&error));
                     }
+                    earlier = Some(settings);
                     settings = self.settings(loaded);
                 }
             }

@@ -8,7 +8,7 @@ use crate::detect::{
     Anomaly, Common, Evidence, Feature, FeatureEvidence, Frequent, Grade, Group, Odd, PatternEvidence, PatternKind,
     Sample,
 };
-use crate::incident::{Handling, Incident, Mark, Member, Severity, State, Transition, TransitionKind};
+use crate::incident::{Handling, Incident, Mark, Member, SIGYN, Severity, State, Transition, TransitionKind};
 use crate::labels::{Fingerprint, Labels};
 use crate::time::{MINUTE, Nanos, TimeRange};
 
@@ -63,26 +63,9 @@ pub fn hostile(text: &str, kind: TransitionKind) -> Notification {
 }
 
 fn plain(labels: Labels, at: Nanos) -> Incident {
-    Incident {
-        id: "00c0ffee00c0ffee".to_owned(),
-        group: Group { fingerprint: Fingerprint::of("default", "sigyn", &labels), labels },
-        watch: "sigyn".to_owned(),
-        labels: Labels::new(),
-        owner: None,
-        runbook_url: None,
-        state: State::Firing,
-        severity: Severity::Warning,
-        title: String::new(),
-        started_at: at,
-        last_seen: at,
-        resolved_at: None,
-        windows: 0,
-        lines: 0,
-        worst: None,
-        rates: Vec::new(),
-        detail: None,
-        handling: Handling::default(),
-    }
+    let group = Group { fingerprint: Fingerprint::of("default", SIGYN, &labels), labels };
+    let id = "00c0ffee00c0ffee".to_owned();
+    Incident { id, group, ..Incident::about_sigyn("default", ("", ""), String::new(), at) }
 }
 
 fn worst(group: Group, at: Nanos, text: &str) -> Anomaly {

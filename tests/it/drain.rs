@@ -127,6 +127,12 @@ async fn good_settings_are_taken_over_and_bad_ones_change_nothing() {
     watches(&mut daemon, "second").await;
     assert!(daemon.metric("sigyn_config_reload_success").await < 0.5);
 
+    // Without a mistake, but nothing can be started with them.
+    place.file("settings.yaml", &format!("{}store: {{url: 'postgres://127.0.0.1:1/none'}}\n", settings("nowhere")));
+    daemon.says("the new settings cannot be used, the old ones are taken again: ").await;
+    watches(&mut daemon, "second").await;
+    assert!(daemon.metric("sigyn_config_reload_success").await < 0.5);
+
     place.file("settings.yaml", &settings("third"));
     let (status, text) = daemon.ask(Method::POST, "/-/reload").await;
     assert_eq!(status, 200, "{text}");

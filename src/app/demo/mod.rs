@@ -35,7 +35,7 @@ const HISTORY: Nanos = 8 * HOUR;
 const RATE: f64 = 12.0;
 
 /// Longest wait at the end for a slow machine to read what was written.
-const LAST_LINES: Duration = Duration::from_secs(120);
+const LAST_LINES: Duration = Duration::from_secs(240);
 
 /// Pause between two looks at how far that is.
 const LOOK: Duration = Duration::from_millis(50);

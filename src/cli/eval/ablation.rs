@@ -2,9 +2,7 @@
 //!
 //! A variant is nothing but another value of `detect.detectors`: the same engine, calibration and budget.
 
-use comfy_table::{ContentArrangement, Table, presets};
-
-use super::print::{area, found, none, pair, share, told};
+use super::print::{area, found, none, pair, rows, share, told};
 use crate::detect::voice::Detectors;
 use crate::eval::report::Report;
 use crate::eval::{Setup, Unit};
@@ -81,18 +79,7 @@ const COLUMNS: [&str; 10] = [
 
 /// A row a variant.
 pub(super) fn table(reports: &[Report], markdown: bool) -> String {
-    if markdown {
-        let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let head = row(&COLUMNS.map(str::to_owned)) + &row(&COLUMNS.map(|_| "---".to_owned()));
-        return head + &reports.iter().map(|report| row(&cells(report))).collect::<String>();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(COLUMNS);
-    for report in reports {
-        table.add_row(cells(report));
-    }
-    format!("{table}\n")
+    rows(COLUMNS, reports.iter().map(cells), markdown)
 }
 
 fn cells(report: &Report) -> [String; 10] {

@@ -18,24 +18,29 @@ pub(super) fn table(reports: &[Report]) -> String {
     if let [report] = reports {
         return block(report);
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(COLUMNS);
-    for report in reports {
-        table.add_row(cells(report));
-    }
-    format!("{table}\n")
+    rows(COLUMNS, reports.iter().map(cells), false)
 }
 
 /// A row a file.
 pub(super) fn markdown(reports: &[Report]) -> String {
-    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut text = row(&COLUMNS.map(str::to_owned));
-    text += &row(&COLUMNS.map(|_| "---".to_owned()));
-    for report in reports {
-        text += &row(&cells(report));
+    rows(COLUMNS, reports.iter().map(cells), true)
+}
+
+/// Rows below their columns, for people or for documents.
+pub(super) fn rows<const N: usize>(
+    columns: [&str; N],
+    all: impl Iterator<Item = [String; N]>,
+    markdown: bool,
+) -> String {
+    if markdown {
+        let row = |cells: [String; N]| format!("| {} |\n", cells.join(" | "));
+        let head = row(columns.map(str::to_owned)) + &row(columns.map(|_| "---".to_owned()));
+        return head + &all.map(row).collect::<String>();
     }
-    text
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns).add_rows(all);
+    format!("{table}\n")
 }
 
 const COLUMNS: [&str; 13] = [
