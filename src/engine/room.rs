@@ -39,12 +39,15 @@ pub struct Dropped {
 impl std::fmt::Display for Dropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { groups, templates, lines, held, share } = self;
-        let (held, share) = (held.div_ceil(1 << 20), share.div_ceil(1 << 20));
+        let megabytes = |bytes: &u64| *bytes as f64 / f64::from(1 << 20);
         write!(
             f,
-            "it held {held} MB of its {share} MB: {groups} groups that were quiet longest, {templates} templates and {lines} \
-             kinds of lines that were seen longest ago are forgotten and learnt anew when they come back; raise \
-             detect.memory_limit, watch less, or group by fewer labels"
+            "it held {:.1} MB and may hold {:.1} MB, so it has forgotten {groups} groups that were quiet longest, and {templates} \
+             templates and {lines} kinds of lines that were seen longest ago. What comes back is learnt anew: until then \
+             nothing is told of such a group, and less is noticed in such lines. Raise detect.memory_limit (each watch has \
+             an equal share of it), watch less, or group by fewer labels.",
+            megabytes(held),
+            megabytes(share),
         )
     }
 }

@@ -454,7 +454,6 @@ fn what_there_is_no_room_for_is_dropped_the_quiet_first() {
     let of_cart = told.iter().filter(|one| one.incident.group.labels.get("service_name") == Some("cart"));
     let kinds: Vec<_> = of_cart.map(|one| one.kind).collect();
     assert_eq!(kinds, [TransitionKind::Opened, TransitionKind::Resolved], "{told:#?}");
-    assert!(dropped[0].to_string().contains("detect.memory_limit"), "{}", dropped[0]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod kill;
 mod lasting;
 mod late;
 mod leak;
+mod memory;
 mod old_loki;
 mod outcome;
 mod proxy;

@@ -59,13 +59,17 @@ pub fn interruptions(state: &[(String, String)], path: &str, day: TimeRange) -> 
 
 impl Table {
     fn add(&mut self, incident: &Incident, now: Nanos) {
+        self.put(Member::from(incident), now);
+    }
+
+    fn put(&mut self, member: Member, now: Nanos) {
         if self.rows.is_empty() {
             self.from = now;
         }
-        if let Some(row) = self.rows.iter_mut().find(|row| row.id == incident.id) {
-            *row = Member::from(incident);
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == member.id) {
+            *row = member;
         } else if self.rows.len() < MAX_ROWS {
-            self.rows.push(Member::from(incident));
+            self.rows.push(member);
         } else {
             self.more += 1;
         }
@@ -126,7 +130,8 @@ impl Book {
             changed |= not_after(at, now);
         }
         if let Some(storm) = &mut self.storm {
-            for at in [&mut storm.started_at, &mut storm.newest, &mut storm.told_at] {
+            // It began when it was told to have begun: its id is made of that.
+            for at in [&mut storm.newest, &mut storm.told_at] {
                 changed |= not_after(at, now);
             }
         }
@@ -144,6 +149,23 @@ impl Book {
         self.digest_at.get_or_insert_with(at);
     }
 
+    /// Takes over what another one would have told in a digest, and what its storm has not told yet. True when there was
+    /// something.
+    pub(super) fn inherit(&mut self, from: &mut Self) -> bool {
+        let storm = from.storm.take().filter(|storm| storm.news);
+        let (unsaid, due) = storm.map_or((None, None), |storm| (Some(storm.table), Some(storm.newest)));
+        let due = from.digest_at.take().into_iter().chain(due).min();
+        let tables = [Some(std::mem::take(&mut from.digest)), unsaid];
+        for table in tables.into_iter().flatten() {
+            for row in table.rows {
+                self.digest.put(row, table.from);
+            }
+            self.digest.more += table.more;
+        }
+        self.digest_at = self.digest_at.into_iter().chain(due).min();
+        due.is_some()
+    }
+
     /// The digest, when it is due.
     pub(super) fn digest(&mut self, path: &str, now: Nanos) -> Option<Incident> {
         self.digest_at.take_if(|at| *at <= now)?;
@@ -155,7 +177,8 @@ impl Book {
             if count == 1 { "was" } else { "were" }
         );
         let title = format!("digest: {}", incidents(count));
-        Some(report(("digest", path), (table.from, now), title, detail, table))
+        let from = table.from;
+        Some(report(("digest", path, from), (from, now), title, detail, table))
     }
 }
 
@@ -174,7 +197,8 @@ impl Storm {
             incidents(count)
         );
         let title = "storm: many new incidents at once".to_owned();
-        let mut incident = report(("storm", path), (self.started_at, now), title, detail, self.table.clone());
+        let (born, began) = (self.started_at, self.started_at.min(now));
+        let mut incident = report(("storm", path, born), (began, now), title, detail, self.table.clone());
         incident.severity = self.table.rows.iter().map(|row| row.severity).max().unwrap_or(Severity::Warning);
         if !over {
             (incident.state, incident.resolved_at) = (State::Firing, None);
@@ -187,9 +211,9 @@ fn incidents(count: u64) -> String {
     if count == 1 { "1 incident".to_owned() } else { format!("{count} incidents") }
 }
 
-/// An incident about sigyn's own telling, with a table.
+/// An incident about sigyn's own telling, with a table; its id is made of the first three.
 fn report(
-    about: (&str, &str),
+    (problem, path, born): (&str, &str, Nanos),
     (from, now): (Nanos, Nanos),
     title: String,
     mut detail: String,
@@ -201,10 +225,11 @@ fn report(
     Incident {
         state: State::Resolved,
         severity: Severity::Info,
+        started_at: from,
         last_seen: now,
         resolved_at: Some(now),
         detail: Some(detail),
         handling: Handling { members: table.rows, ..Handling::default() },
-        ..Incident::about_sigyn("default", about, title, from)
+        ..Incident::about_sigyn("default", (problem, path), title, born)
     }
 }

@@ -169,6 +169,15 @@ impl Lead {
     }
 }
 
+/// How many notices there were of a lead whose document cannot be read any more.
+pub(super) fn notices(document: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        number: u64,
+    }
+    serde_json::from_str::<Numbered>(document).ok().map(|lead| lead.number)
+}
+
 /// The place and the kind of an incident's problem: the fingerprint of its group, and its title, which has no counts.
 pub(super) fn problem(incident: &Incident) -> String {
     let title = fnv1a(FNV_OFFSET, incident.title.as_bytes());

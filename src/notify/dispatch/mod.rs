@@ -15,6 +15,7 @@
 mod book;
 mod clock;
 mod lead;
+mod reroute;
 mod take;
 mod tell;
 #[cfg(test)]
@@ -121,6 +122,8 @@ pub struct Dispatcher {
     past: BTreeMap<String, Past>,
     /// By the path of the route.
     books: BTreeMap<String, Book>,
+    /// Notices of incidents whose document could not be read: a number that was told is never told again.
+    unread: BTreeMap<String, u64>,
     dirty: Dirty,
 }
 
@@ -143,6 +146,7 @@ impl Dispatcher {
             lead_of: BTreeMap::new(),
             past: BTreeMap::new(),
             books: BTreeMap::new(),
+            unread: BTreeMap::new(),
             dirty: Dirty::default(),
         }
     }
@@ -151,8 +155,8 @@ impl Dispatcher {
     pub fn restore<'a>(&mut self, state: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
         let mut unreadable = Vec::new();
         for (key, document) in state {
-            let Some((kind, name)) = key.split_once('/') else { continue };
-            let name = name.to_owned();
+            let Some((kind, id)) = key.split_once('/') else { continue };
+            let name = id.to_owned();
             let read = match kind {
                 "lead" => serde_json::from_str(document).map(|lead: Lead| {
                     self.lead_of.extend(lead.parts.keys().map(|part| (part.clone(), name.clone())));
@@ -164,8 +168,11 @@ impl Dispatcher {
             };
             if let Err(error) = read {
                 unreadable.push(format!("{key}: {error}"));
+                let told = lead::notices(document).filter(|_| kind == "lead");
+                self.unread.extend(told.map(|told| (id.to_owned(), told)));
             }
         }
+        self.reroute();
         unreadable
     }
 

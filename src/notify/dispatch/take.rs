@@ -98,6 +98,7 @@ impl Dispatcher {
             self.event(&host, TransitionKind::Continued, now);
         } else {
             let mut lead = Lead::new(transition, key, now);
+            lead.number = self.unread.remove(&id).unwrap_or(0);
             lead.settle();
             self.leads.insert(id.clone(), lead);
             self.event(&id, TransitionKind::Opened, now);
@@ -302,7 +303,7 @@ impl Told {
     }
 
     /// Something is to be told; of two things the weightier waits.
-    fn wait(&mut self, kind: TransitionKind, (first, interval): (Nanos, Nanos), now: Nanos) {
+    pub(super) fn wait(&mut self, kind: TransitionKind, (first, interval): (Nanos, Nanos), now: Nanos) {
         let due = match (self.severity, kind) {
             (None, TransitionKind::Acknowledged) => return,
             (None, _) => first.max(now),

@@ -177,6 +177,13 @@ impl Router {
         &self.routes
     }
 
+    /// The nearest route that is there above a path that may not be there any more; the root at last.
+    #[must_use]
+    pub fn above(&self, path: &str) -> Option<&Route> {
+        let above = |route: &&Route| path.strip_prefix(&route.path).is_some_and(|rest| rest.starts_with('/'));
+        self.routes.iter().filter(above).max_by_key(|route| route.path.len())
+    }
+
     /// The route of this path, such as that of a stored group.
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Route> {

@@ -274,7 +274,10 @@ impl World {
     fn steer(&mut self, now: Nanos, lag: Nanos) {
         let fed = self.feed.until() - now;
         let over = now >= self.end + TAIL;
-        let slow = over || lag > FAR || fed < AHEAD / 4 || (self.slow && (lag > FAR / 2 || fed < AHEAD / 2));
+        // While Loki is down, sigyn comes no nearer however slowly time goes.
+        let behind = (lag > FAR || (self.slow && lag > FAR / 2)) && self.spell != Some(Spell::Down);
+        let starved = fed < AHEAD / 4 || (self.slow && fed < AHEAD / 2);
+        let slow = over || behind || starved;
         if slow != self.slow {
             self.figures.held += u64::from(slow && !over);
         }

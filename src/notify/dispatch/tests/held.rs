@@ -126,3 +126,25 @@ fn remediation_hears_everything_at_once() {
     30s chat: opened#2 cart
     ");
 }
+
+#[test]
+fn a_storm_is_the_same_one_when_the_clock_is_set_back() {
+    let stormy =
+        || rules(r#"{"receiver": "chat", "group_by": ["..."]}"#, r#"{"storm": {"incidents": 1, "within": "10m"}}"#);
+    let mut world = World::new(stormy);
+    world.wrong = 5 * HOUR;
+    for service in ["s0", "s1"] {
+        world.feed(Opened, &incident(service, 0, Severity::Warning));
+    }
+    world.until(100);
+    world.wrong = 0;
+    world.step(Vec::new(), Vec::new(), false);
+    world.until(2_000);
+    insta::assert_snapshot!(world.told(), @r"
+    30s chat: opened#1 s0
+    30s chat: opened#1 storm: many new incidents at once with s1
+    700s chat: resolved#2 storm: many new incidents at once with s1
+    ");
+    let ids: BTreeSet<&str> = world.keys.iter().filter_map(|key| key.split('/').next()).collect();
+    assert_eq!(ids.len(), 2, "who heard that it began must hear of the same one that it is over: {ids:?}");
+}

@@ -3,6 +3,7 @@
 mod held;
 mod life;
 mod property;
+mod routes;
 
 use super::*;
 use crate::engine::{CommandKind, Order};
