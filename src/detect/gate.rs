@@ -37,6 +37,10 @@ pub enum Check {
     Apart,
     /// The group's lines have templates that come again.
     Templates,
+    /// The one template of all its lines has a word.
+    Words,
+    /// Its templates come again, or at least no new ones keep coming.
+    Settles,
     /// Surprise against what the budget of false alarms asks for, in nats.
     Budget,
     /// What is left of the surprise beside ordinary windows of the past, in nats.
