@@ -198,8 +198,8 @@ impl Scan {
         let Learning { groups, ready, coarse } = self.learning;
         if coarse > 0 {
             printer.note(format!(
-                "templates say nothing about {coarse} of {groups} groups (nearly each line has its own): levels, rates and \
-                 lengths are judged there"
+                "templates say nothing about {coarse} of {groups} groups (nearly each line has its own, all have one without \
+                 a word, or new ones keep coming and go for good): levels, rates and lengths are judged there"
             ))?;
         }
         if let Some(dropped) = self.dropped {

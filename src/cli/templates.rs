@@ -287,8 +287,12 @@ impl Report {
         let quality = match self.quality {
             Quality::Unknown | Quality::Good => "",
             Quality::OneTemplate => "; all lines are alike, so templates say no more than their number",
+            Quality::Wordless => "; all lines have one template without a word, so templates say nothing",
             Quality::Singletons => "; most lines are like no other, so templates say little",
             Quality::Dead => "; most templates have not come again",
+            Quality::Unsettled => {
+                "; most templates have not come again, and new ones keep coming, so templates say little"
+            }
         };
         let lines = count(self.lines as u64, "line");
         writeln!(out, "{lines} in {}{quality}", count(templates.len() as u64, "template"))?;

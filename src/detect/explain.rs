@@ -195,6 +195,15 @@ pub fn gate(one: &Gate) -> String {
         }
         Check::Daily => at_this_time(one, "day"),
         Check::Weekly => at_this_time(one, "week"),
+        Check::Words if one.passed => "its lines have words in common".to_owned(),
+        Check::Words => {
+            "all of its lines have one template, without a word in it: judged by levels, rates and lengths".to_owned()
+        }
+        Check::Settles if one.passed => "its lines have templates that settle".to_owned(),
+        Check::Settles => {
+            "most of its templates never came again, and new ones keep coming: judged by levels, rates and lengths"
+                .to_owned()
+        }
         Check::Budget => format!("by chance once in {} looks ({} needed)", odds(one.reached), odds(one.needed)),
         // What is needed is the same as for the first look.
         Check::SecondLook if one.passed => format!("beside how the past scatters once in {}", odds(one.reached)),

@@ -41,6 +41,10 @@ pub enum Check {
     Daily,
     /// It did not come at this time of the week before: reached are weeks in which it did, needed those looked at.
     Weekly,
+    /// The one template of all its lines has a word.
+    Words,
+    /// Its templates come again, or at least no new ones keep coming.
+    Settles,
     /// Surprise against what the budget of false alarms asks for, in nats.
     Budget,
     /// What is left of the surprise beside ordinary windows of the past, in nats.

@@ -324,7 +324,10 @@ impl Patterns {
         found.extend(self.values(end));
         found.extend(self.ratios(end));
         self.samples.close();
-        found.retain(|one| !self.state.worth.is_poor(one.group));
+        found.retain(|one| {
+            self.state.worth.look(one.group, &self.miner);
+            self.state.worth.poor(one.group).is_none()
+        });
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
         });
@@ -337,17 +340,22 @@ impl Patterns {
         kept
     }
 
-    /// Whether templates say nothing about a group: nearly each line has its own. Then it is judged by levels, rates and
-    /// lengths alone.
+    /// Whether templates say nothing about a group. Then it is judged by levels, rates and lengths alone.
     #[must_use]
     pub fn is_poor(&self, group: GroupNumber) -> bool {
-        self.state.worth.is_poor(group)
+        self.state.worth.poor(group).is_some()
+    }
+
+    /// What the templates of a group lack where they say nothing about it: a condition that is not met.
+    #[must_use]
+    pub fn wants(&self, group: GroupNumber) -> Option<Gate> {
+        self.state.worth.poor(group).map(|check| Gate::plain(check, false))
     }
 
     /// Groups about which templates say nothing.
     #[must_use]
     pub fn poor(&self) -> u32 {
-        self.state.worth.poor()
+        self.state.worth.count()
     }
 
     /// Forgets what is open: entries before `start` were not read.

@@ -3,6 +3,7 @@
 //! What comes in: the streams of the groups, and the ends of windows. What goes out: whether templates say anything about
 //! a group. Where they do not, it is judged by levels, rates and lengths alone.
 
+use crate::detect::Check;
 use crate::detect::held;
 use crate::detect::template::{Miner, Quality, StreamSlot};
 
@@ -59,16 +60,35 @@ impl Worth {
         }
     }
 
-    /// Whether templates say nothing about the group: nearly each line has its own. Where all lines have the same one, or
-    /// old ones have gone, a new one still says much.
-    pub(super) fn is_poor(&self, group: GroupNumber) -> bool {
-        self.groups.get(group.0 as usize).is_some_and(|(_, quality)| *quality == Quality::Singletons)
+    /// Looks at a group again, of which a new line would not be told otherwise.
+    pub(super) fn look(&mut self, group: GroupNumber, miner: &Miner) {
+        if let Some((streams, quality)) = self.groups.get_mut(group.0 as usize)
+            && *quality == Quality::Wordless
+        {
+            *quality = miner.quality(streams);
+        }
+    }
+
+    /// Why templates say nothing about the group; `None` where they do. Where all lines have the same one, which has words,
+    /// or old ones have gone, a new one still says much.
+    pub(super) fn poor(&self, group: GroupNumber) -> Option<Check> {
+        self.groups.get(group.0 as usize).and_then(|(_, quality)| poor(*quality))
     }
 
     /// Groups about which templates say nothing.
-    pub(super) fn poor(&self) -> u32 {
-        let count = self.groups.iter().filter(|(_, quality)| *quality == Quality::Singletons).count();
+    pub(super) fn count(&self) -> u32 {
+        let count = self.groups.iter().filter(|(_, quality)| poor(*quality).is_some()).count();
         u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+/// What such templates lack.
+fn poor(quality: Quality) -> Option<Check> {
+    match quality {
+        Quality::Unknown | Quality::Good | Quality::OneTemplate | Quality::Dead => None,
+        Quality::Singletons => Some(Check::Templates),
+        Quality::Wordless => Some(Check::Words),
+        Quality::Unsettled => Some(Check::Settles),
     }
 }
 
@@ -101,8 +121,25 @@ mod tests {
         }
         worth.close(&miner);
         worth.close(&miner);
-        assert!(!worth.is_poor(GroupNumber(0)));
-        assert!(worth.is_poor(GroupNumber(1)), "{worth:?}");
-        assert_eq!(worth.poor(), 1);
+        assert_eq!(worth.poor(GroupNumber(0)), None);
+        assert_eq!(worth.poor(GroupNumber(1)), Some(Check::Templates), "{worth:?}");
+        assert_eq!(worth.count(), 1);
+    }
+
+    #[test]
+    fn a_new_line_where_there_was_but_a_number_is_told() {
+        let mut miner = Miner::new(Limits::default());
+        let (stream, group) = (miner.stream(1), GroupNumber(0));
+        let mut worth = Worth::default();
+        worth.add(0, stream);
+        for n in 0..2_000 {
+            miner.mine(stream, n, Level::Info, &n.to_string());
+        }
+        worth.close(&miner);
+        assert_eq!(worth.poor(group), Some(Check::Words));
+        miner.mine(stream, 2_000, Level::Error, "cannot read the meter");
+        assert_eq!(worth.poor(group), Some(Check::Words));
+        worth.look(group, &miner);
+        assert_eq!(worth.poor(group), None);
     }
 }

@@ -309,7 +309,7 @@ impl Miner {
     #[must_use]
     pub fn quality(&self, streams: &[StreamSlot]) -> Quality {
         let streams = streams.iter().filter_map(|slot| self.streams.get(slot.0 as usize));
-        quality::quality(streams, self.store.living(), self.store.len() > self.limits.templates)
+        quality::quality(streams, &self.store, self.store.len() > self.limits.templates)
     }
 
     /// How much it holds.

@@ -38,15 +38,12 @@ impl GroupState {
         let found =
             strongest(self.number, about.found.iter().chain(&about.rarest)).filter(|_| !judgement.patterns.is_empty());
         let samples = samples(judgement, window);
-        let own = vec![
+        let own = [
             Gate::plain(Check::Matters, true),
             Gate::plain(Check::GoesOn, true),
             Gate::least(Check::Budget, from_score(score), from_score(threshold)),
         ];
-        let own = match with.patterns.is_poor(self.number) {
-            true => own.into_iter().chain([Gate::plain(Check::Templates, false)]).collect(),
-            false => own,
-        };
+        let own = own.into_iter().chain(with.patterns.wants(self.number)).collect();
         let counts = features.first().map_or(0.0, |first| first.share);
         let by_pattern = found.filter(|_| judgement.patterns.first().is_some_and(|first| first.share >= counts));
         let mut anomaly = Anomaly {

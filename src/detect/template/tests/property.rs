@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::{Level, Limits, Mined, Miner, Quality, TemplateId};
+use crate::time::SECOND;
 
 /// Small limits, so that all of them are met.
 const TIGHT: Limits = Limits { templates: 40, streams: 3, families: 100, buckets: 10, forget_after: 50 };
@@ -175,18 +176,20 @@ fn only_unique_lines_stay_within_the_limits() {
     assert_eq!(miner.quality(&[slot]), Quality::Singletons);
 }
 
-/// Lines of random words, no two alike.
+/// A line of random words, like no other.
+fn own_words(n: u64) -> String {
+    let (mut state, mut line) = (n, String::new());
+    for _ in 0..4 + n % 5 {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let letter = |shift: u64| char::from(b'a' + (state >> shift) as u8 % 26);
+        line.extend([letter(20), letter(28), letter(36), letter(44), letter(52), ' ']);
+    }
+    line
+}
+
+/// Lines of which no two are alike.
 fn unique(count: u64) -> impl Iterator<Item = String> {
-    (0..count).map(|n| {
-        let mut state = n;
-        let mut line = String::new();
-        for _ in 0..4 + n % 5 {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            let letter = |shift: u64| char::from(b'a' + (state >> shift) as u8 % 26);
-            line.extend([letter(20), letter(28), letter(36), letter(44), letter(52), ' ']);
-        }
-        line
-    })
+    (0..count).map(own_words)
 }
 
 /// By hand: `cargo test --release --lib twenty_million -- --ignored --nocapture`.
@@ -220,4 +223,40 @@ fn quality_says_what_templates_are_worth() {
         miner.mine(many, n, Level::Unknown, ["up and running", "going down", "user logged in"][n as usize % 3]);
     }
     assert_eq!(miner.quality(&[many]), Quality::Good);
+}
+
+/// The quality after lines of one stream, a second apart; lines are held against their number.
+fn after(lines: i64, line: impl Fn(i64) -> String) -> Quality {
+    let mut miner = Miner::new(Limits::default());
+    let slot = miner.stream(1);
+    for n in 0..lines {
+        miner.mine(slot, n * SECOND, Level::Unknown, &line(n));
+    }
+    miner.quality(&[slot])
+}
+
+#[test]
+fn one_template_says_nothing_only_where_it_has_no_word() {
+    assert_eq!(after(2_000, |_| "ok".into()), Quality::OneTemplate);
+    assert_eq!(after(2_000, |n| format!("GET /health 200 {} ms", n % 9)), Quality::OneTemplate);
+    assert_eq!(after(2_000, |n| format!("{:016x}", n as u64 * 0x9e37_79b9)), Quality::Wordless);
+    assert_eq!(after(2_000, |n| format!("12:00:{:02} {n};{};{}", n % 60, n * 7, n % 13)), Quality::Wordless);
+    assert_eq!(after(2_000, |n| if n == 7 { "reading 17".into() } else { format!("{n}") }), Quality::Good);
+}
+
+#[test]
+fn templates_that_never_settle_are_told_from_a_start_and_from_rare_problems() {
+    const DAY: i64 = 12 * 3_600;
+    let usual = |n: i64| ["up and running", "going down", "user logged in"][n as usize % 3].to_owned();
+    // Every ten minutes other messages.
+    assert_eq!(after(DAY, |n| own_words((n / 600 * 8 + n % 8) as u64)), Quality::Unsettled);
+    // A minute of messages that come once, and 10,000 lines of them.
+    assert_eq!(after(DAY, |n| if n < 60 { own_words(n as u64) } else { usual(n) }), Quality::Dead);
+    assert_eq!(after(DAY, |n| if n < 10_000 { own_words(n as u64 % 60) } else { usual(n) }), Quality::Dead);
+    // A few problems an hour, each of its own kind.
+    assert_eq!(after(DAY, |n| if n % 1_200 < 5 { own_words(n as u64 / 1_200) } else { usual(n) }), Quality::Good);
+    // A change of version in the middle.
+    assert_eq!(after(DAY, |n| own_words((2 * n / DAY * 100 + n % 50) as u64)), Quality::Good);
+    // Too short to tell.
+    assert_eq!(after(3_600, |n| own_words((n / 60 * 8 + n % 8) as u64)), Quality::Good);
 }
