@@ -15,9 +15,11 @@ use super::past::Past;
 use super::trace::tally::Unit;
 use super::{Check, Gate};
 
-/// Windows that a line must be known for, and times that it must have come.
+/// Windows that a line must be known for, and times that it must have come; more of those where it comes in nearly each
+/// window: even traffic may look like a clock for an hour.
 const ENOUGH: f64 = 60.0;
 const TIMES: f64 = 30.0;
+const TIMES_ALWAYS: f64 = 1000.0;
 /// A pause is looked at when it is so many times the longest, and a window.
 const LONGER: f64 = 1.5;
 /// What comes by the clock: pauses scatter by no more than this share of their mean, and the longest is no more than so many
@@ -209,7 +211,8 @@ impl Silence {
         let spread = ((ones + f64::from(known.squares)) / times.max(1.0) - mean * mean).max(0.0).sqrt();
         let by_the_clock =
             longest <= LONGEST * mean && if mean < 2.0 { even(unit) <= EVEN } else { spread <= CLOCK * mean };
-        if times < TIMES || !by_the_clock {
+        let enough = if mean < 2.0 { TIMES_ALWAYS } else { TIMES };
+        if times < enough || !by_the_clock {
             return None;
         }
         let surprise = times.ln() + (pause as f64 - longest) / spread.max(0.25 * longest).max(1.0);

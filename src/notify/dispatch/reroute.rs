@@ -37,20 +37,20 @@ fn lead_rerouted(router: &Router, lead: &mut Lead) -> bool {
         lead.told.keys().filter(|path| *path != ALWAYS && router.route(path).is_none()).cloned().collect();
     let gone: Vec<Told> = gone.iter().filter_map(|path| lead.told.remove(path)).collect();
     // Of several the one that knew most.
-    let Some(knew) = gone.into_iter().max_by_key(|told| (told.waits.is_some(), told.open, told.severity)) else {
+    let Some(knew) = gone.into_iter().max_by_key(|told| (told.open, told.waits.is_some(), told.severity)) else {
         return false;
     };
     let (firing, since) = (lead.is_firing(), lead.since);
     for route in router.matching(&lead.labels()) {
-        if lead.told.contains_key(&route.path) {
+        let knows = |told: &Told| told.open || told.waits.is_some() || (told.severity.is_some() && !knew.open);
+        if lead.told.get(&route.path).is_some_and(knows) {
             continue;
         }
-        let told = lead.told.entry(route.path.clone()).or_default();
-        if firing {
-            told.wait(TransitionKind::Opened, (since.saturating_add(route.group_wait), route.group_interval), since);
-        } else {
-            *told = Told { held: None, ..knew.clone() };
-        }
+        // Who has heard of it hears that it is over, also when that comes before it is told anew.
+        let heard = Told { held: None, ..if firing && !knew.open { Told::default() } else { knew.clone() } };
+        let anew = Some((TransitionKind::Opened, since.saturating_add(route.group_wait)));
+        let waits = if firing { anew } else { heard.waits };
+        lead.told.insert(route.path.clone(), Told { waits, ..heard });
     }
     true
 }

@@ -303,7 +303,7 @@ impl Told {
     }
 
     /// Something is to be told; of two things the weightier waits.
-    pub(super) fn wait(&mut self, kind: TransitionKind, (first, interval): (Nanos, Nanos), now: Nanos) {
+    fn wait(&mut self, kind: TransitionKind, (first, interval): (Nanos, Nanos), now: Nanos) {
         let due = match (self.severity, kind) {
             (None, TransitionKind::Acknowledged) => return,
             (None, _) => first.max(now),
