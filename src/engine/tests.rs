@@ -112,6 +112,30 @@ fn a_surge_of_ordinary_lines_is_a_notice_and_opens_nothing() {
     assert!(step.transitions.is_empty(), "{:?}", step.transitions);
 }
 
+/// A timer that does not fire any more, among requests that go on.
+#[test]
+fn a_line_that_comes_by_the_clock_and_stops_is_told_with_when_it_came_last() {
+    let stops = 300;
+    let mut lines = traffic(360, 0..0, &[1, 0, 3, 2]);
+    for minute in (0..stops).step_by(5) {
+        let text = format!("level=info msg=\"cache refreshed\" entries={}", 900 + minute);
+        lines.push(Line { ts: START + minute * MINUTE + 7 * SECOND, service: "cart", text });
+    }
+    lines.sort_by_key(|line| line.ts);
+    let range = TimeRange::new(START, START + 360 * MINUTE);
+    let step = Engine::new(&options("1m")).step(batch(&lines, range, Purpose::Judge, Known::Audited));
+    let told: Vec<_> = step.transitions.iter().filter(|told| told.kind == TransitionKind::Opened).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let minute = (told[0].incident.started_at - START) / MINUTE;
+    assert!((stops + 5..stops + 20).contains(&minute), "{minute}");
+    let worst = told[0].incident.worst.as_ref().unwrap();
+    assert_eq!(explain::headline(&worst.evidence), "a regular line has stopped");
+    let pattern = &worst.evidence.patterns[0];
+    let last = pattern.before.and_then(|before| before.last);
+    assert_eq!(last, Some(START + (stops - 5) * MINUTE + 7 * SECOND));
+    assert!(pattern.line.as_deref().is_some_and(|line| line.contains("cache refreshed")), "{pattern:?}");
+}
+
 /// A job that fails each day at five is told twice; then it is known to come at this time. More of it is told again, and
 /// so is the same at another time.
 #[test]
