@@ -86,8 +86,8 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             ("only", format!("{} times in {}", number(one.seen), windows(one.windows)), expected, line)
         }
         (PatternKind::Stopped, _) => {
-            let every = format!("each {} windows{most}", number(one.expected));
-            let every = if one.expected < 1.05 { format!("each window{most}") } else { every };
+            let every = format!("every {} windows{most}", number(one.expected));
+            let every = if one.expected < 1.05 { format!("every window{most}") } else { every };
             ("stopped", format!("for {}", windows(one.windows)), every, line)
         }
         (PatternKind::Rare, _) => {
@@ -447,7 +447,7 @@ mod tests {
             (
                 PatternKind::Stopped,
                 None,
-                "a regular line has stopped | stopped for 3 windows, expected each window (up to 2): \"order <*> stored\""
+                "a regular line has stopped | stopped for 3 windows, expected every window (up to 2): \"order <*> stored\""
                     .to_owned(),
             ),
             (

@@ -191,7 +191,8 @@ fn agree(rooms: &Rooms, claims: &[Claim], kept: &BTreeSet<String>, now: Nanos) -
     for claim in claims {
         let (room, _) = agreed.entry(claim.watch.clone()).or_insert((ROOM, now));
         while *room < claim.groups {
-            *room = room.saturating_mul(2);
+            // A row that somebody wrote by hand may have no room at all.
+            *room = (*room).max(1).saturating_mul(2);
         }
     }
     agreed
@@ -251,5 +252,11 @@ mod tests {
     fn one_watch_of_few_groups_has_what_it_had_without_shares() {
         let rooms = agree(&Rooms::new(), &[Claim { watch: "all".to_owned(), groups: 3 }], &BTreeSet::new(), 0);
         assert_eq!(divide(&rooms)[0].of(2.0), (2.0, 0.1));
+    }
+    #[test]
+    fn a_row_without_room_is_given_some() {
+        let by_hand = Rooms::from([("all".to_owned(), (0, 0))]);
+        let claims = [Claim { watch: "all".to_owned(), groups: 3 }];
+        assert_eq!(agree(&by_hand, &claims, &BTreeSet::new(), 0)["all"].0, 4);
     }
 }
