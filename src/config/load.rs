@@ -77,9 +77,17 @@ impl Loader {
         let file = self.file();
         let text = file.as_deref().map(read_file).transpose();
         let text = text.map_err(|mistake| Mistakes(vec![mistake]))?;
+        self.load_text(file, text.as_deref().unwrap_or_default())
+    }
+
+    /// Settings of a text that stands in `file`, with those of the environment over them.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn load_text(&self, file: Option<PathBuf>, text: &str) -> Result<Loaded, Mistakes> {
         let name = file.as_ref().map_or_else(String::new, |path| path.display().to_string());
         let mut load = Load { name, origins: Origins::default(), mistakes: Vec::new(), seen: Vec::new() };
-        let mut root = load.layers(text.as_deref().unwrap_or_default(), &self.env);
+        let mut root = load.layers(text, &self.env);
         load.drop_weaker(&mut root);
         let settings = load.settings(&mut root);
         let mut notes = env::notes(&self.env, &known_keys());
