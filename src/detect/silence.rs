@@ -26,8 +26,9 @@ const LONGER: f64 = 1.5;
 /// means.
 const CLOCK: f64 = 0.3;
 const LONGEST: f64 = 4.0;
-/// Of what comes in nearly each window, the lines of a window scatter: their variance is no more than this share of their
+/// What comes more often than in each second window comes in nearly each. Of that, the lines of a window scatter: their variance is no more than this share of their
 /// mean. By pure chance it is the mean.
+const ALWAYS: f64 = 2.0;
 const EVEN: f64 = 0.3;
 /// A longer pause fades from one to the next.
 const FADES: f32 = 0.999;
@@ -105,7 +106,11 @@ impl Silence {
         self.present = units;
         let alive = |unit: Unit| lines.get(group(unit) as usize).is_some_and(|(lines, _)| *lines > 0);
         let pausing = self.pausing.iter().map(|(unit, last)| (*unit, *last)).filter(|(unit, _)| alive(*unit));
-        let found = pausing.filter_map(|(unit, last)| self.judge(unit, last, group(unit), &even)).collect();
+        let late: Vec<Stopped> = pausing.filter_map(|(unit, last)| self.judge(unit, last, group(unit))).collect();
+        let by_the_clock = |one: &Stopped| one.usual.0 >= ALWAYS || even(one.unit) <= EVEN;
+        let (found, traffic): (Vec<Stopped>, Vec<Stopped>) = late.into_iter().partition(by_the_clock);
+        // To look at its lines is dear: once a pause.
+        traffic.iter().for_each(|one| drop(self.pausing.remove(&one.unit)));
         self.give_up(&group);
         found
     }
@@ -196,7 +201,7 @@ impl Silence {
         }
     }
 
-    fn judge(&self, unit: Unit, last: u64, group: u32, even: impl Fn(Unit) -> f64) -> Option<Stopped> {
+    fn judge(&self, unit: Unit, last: u64, group: u32) -> Option<Stopped> {
         let known = self.known.get(&unit)?;
         let (pause, lived) = (self.windows - last, (last - known.born) as f64);
         let longest = f64::from(known.longest).max(1.0);
@@ -209,10 +214,9 @@ impl Silence {
         let times = ones + f64::from(known.pauses);
         let mean = lived / times.max(1.0);
         let spread = ((ones + f64::from(known.squares)) / times.max(1.0) - mean * mean).max(0.0).sqrt();
-        let by_the_clock =
-            longest <= LONGEST * mean && if mean < 2.0 { even(unit) <= EVEN } else { spread <= CLOCK * mean };
-        let enough = if mean < 2.0 { TIMES_ALWAYS } else { TIMES };
-        if times < enough || !by_the_clock {
+        let enough = if mean < ALWAYS { TIMES_ALWAYS } else { TIMES };
+        let regular = longest <= LONGEST * mean && (mean < ALWAYS || spread <= CLOCK * mean);
+        if times < enough || !regular {
             return None;
         }
         let surprise = times.ln() + (pause as f64 - longest) / spread.max(0.25 * longest).max(1.0);

@@ -253,6 +253,7 @@ mod tests {
         let rooms = agree(&Rooms::new(), &[Claim { watch: "all".to_owned(), groups: 3 }], &BTreeSet::new(), 0);
         assert_eq!(divide(&rooms)[0].of(2.0), (2.0, 0.1));
     }
+
     #[test]
     fn a_row_without_room_is_given_some() {
         let by_hand = Rooms::from([("all".to_owned(), (0, 0))]);
