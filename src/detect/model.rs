@@ -107,17 +107,12 @@ impl Model {
     /// What is found about a window with what is known before it. Never learns; the score is `None` while warming up.
     #[must_use]
     pub fn judge(&self, window: &Window) -> Judgement {
-        self.judge_in(window, false)
+        self.judge_beside(window, false, |_| false)
     }
 
-    /// The same for a group whose lines all belong to sessions (`in_sessions`): more lines, or others, are more sessions, or
-    /// others, and what is wrong with those is found there.
+    /// The same beside what is `usual`, and for a group whose lines all belong to sessions (`in_sessions`): more lines, or
+    /// others, are more sessions, or others, and what is wrong with those is found there.
     #[must_use]
-    pub fn judge_in(&self, window: &Window, in_sessions: bool) -> Judgement {
-        self.judge_beside(window, in_sessions, |_| false)
-    }
-
-    /// The same beside what is usual.
     pub fn judge_beside(
         &self,
         window: &Window,

@@ -110,7 +110,9 @@ impl Silence {
         let by_the_clock = |one: &Stopped| one.usual.0 >= ALWAYS || even(one.unit) <= EVEN;
         let (found, traffic): (Vec<Stopped>, Vec<Stopped>) = late.into_iter().partition(by_the_clock);
         // To look at its lines is dear: once a pause.
-        traffic.iter().for_each(|one| drop(self.pausing.remove(&one.unit)));
+        for one in &traffic {
+            self.pausing.remove(&one.unit);
+        }
         self.give_up(&group);
         found
     }
