@@ -17,7 +17,6 @@ use sigyn::time::Nanos;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::child::until;
 use crate::outcome::Outcome;
 use crate::shop::{Shop, dice, shop};
 
@@ -137,17 +136,7 @@ async fn run(loki: &Loki, kills: u64) -> Run {
     }
     println!("{kills} kills, {while_reading} of them before all was judged");
     assert!(kills == 0 || while_reading > 0, "no kill interrupted the reading");
-    let daemon = place.start(&["run"]);
-    let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
-    until("all lines judged and all messages sent", async || {
-        let done = store.watch_state("shop").await.unwrap().is_some_and(|state| state.done_until >= shop.origin);
-        let sent = store.deliveries_by_state().await.unwrap().pending == 0;
-        let ill = store.incidents(Some(State::Firing), 1000, None).await.unwrap();
-        (done && sent && !ill.iter().any(|incident| incident.watch == "sigyn")).then_some(())
-    })
-    .await;
-    store.close().await.unwrap();
-    daemon.stop().await;
+    shop.finish(&place).await;
     Run { kept: Outcome::read(shop, &place.data()).await, posted: receivers.posted() }
 }
 

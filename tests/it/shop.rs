@@ -11,9 +11,11 @@ use std::time::Duration;
 use log_generator::loki::{Limits, Loki, Options};
 use log_generator::{FaultKind, Generator, Plan, Stream, Truth};
 use sigyn::app::clock::Clock;
+use sigyn::incident::State;
+use sigyn::store::Store;
 use sigyn::time::{HOUR, MINUTE, Nanos, SECOND, floor};
 
-use crate::child::Place;
+use crate::child::{Place, until};
 
 /// Before it, sigyn learns.
 const JUDGED: Nanos = -100 * MINUTE;
@@ -137,6 +139,29 @@ impl Shop {
         place
     }
 
+    /// Runs sigyn until all lines are judged and all messages are sent, and stops it. The log goes on all the while: what
+    /// began in the last moment is told by another run, so that what is read at the end is at rest.
+    pub(crate) async fn finish(&self, place: &Place) {
+        let mut at_rest = false;
+        while !at_rest {
+            let daemon = place.start(&["run"]);
+            let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
+            until("all lines judged and all messages sent", async || {
+                let done =
+                    store.watch_state("shop").await.unwrap().is_some_and(|state| state.done_until >= self.origin);
+                let ill = store.incidents(Some(State::Firing), 1000, None).await.unwrap();
+                let well = !ill.iter().any(|incident| incident.watch == "sigyn");
+                (done && well && nothing_waits(&store).await).then_some(())
+            })
+            .await;
+            store.close().await.unwrap();
+            daemon.stop().await;
+            let store = Store::open_read_only(&place.data()).await.unwrap();
+            at_rest = nothing_waits(&store).await;
+            store.close().await.unwrap();
+        }
+    }
+
     /// How many lines each service wrote in each minute that is judged, up to the cut-off.
     pub(crate) fn written(&self) -> impl Iterator<Item = (&'static str, Nanos)> {
         let judged = self.origin + JUDGED..self.cut_off();
@@ -183,6 +208,12 @@ impl Shop {
         let files = std::fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap());
         self.learnt = files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
     }
+}
+
+/// Whether every transition is dealt with and every message sent. In this order: a transition that is dealt with leaves
+/// messages.
+async fn nothing_waits(store: &Store) -> bool {
+    store.queued(1).await.unwrap().is_empty() && store.deliveries_by_state().await.unwrap().pending == 0
 }
 
 /// SplitMix64's output function: spreads a small number over all bits, so that chance can be repeated.

@@ -15,7 +15,7 @@ use sigyn::store::{DeliveryState, IncidentDetail, Store};
 use tokio::time::Instant;
 
 use self::hook::Hooks;
-use crate::child::{Daemon, Place, until};
+use crate::child::{Daemon, Place};
 use crate::outcome::Outcome;
 use crate::shop::{Shop, dice};
 
@@ -80,7 +80,7 @@ pub(crate) struct Figures {
 pub(crate) async fn undisturbed(shop: &Shop) -> Outcome {
     let (loki, hooks) = (shop.loki(), Hooks::start(0, 0).await);
     let place = place(shop, &loki, &hooks);
-    finish(shop, &place, place.start(&["run"])).await;
+    shop.finish(&place).await;
     Outcome::read(shop, &place.data()).await
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn round(shop: &Shop, calm: &Outcome, seed: u64, kills: u64) ->
     }
     loki.set_faults(Faults::default());
     hooks.heal();
-    finish(shop, &place, place.start(&["run"])).await;
+    shop.finish(&place).await;
     let outcome = Outcome::read(shop, &place.data()).await;
     inside(shop, calm, &outcome, &mut figures);
     for detail in &outcome.incidents {
@@ -179,21 +179,6 @@ fn wal(data: &Path) -> u64 {
     let files = std::fs::read_dir(data).unwrap().flatten();
     let logs = files.filter(|file| file.file_name().to_string_lossy().ends_with("-wal"));
     logs.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).max().unwrap_or(0)
-}
-
-/// Waits until all is judged and told, and stops it.
-async fn finish(shop: &Shop, place: &Place, daemon: Daemon) {
-    let store = until("the store", async || Store::open_read_only(&place.data()).await.ok()).await;
-    until("all lines judged and all messages sent", async || {
-        let done = store.watch_state("shop").await.unwrap().is_some_and(|state| state.done_until >= shop.origin);
-        let sent = store.deliveries_by_state().await.unwrap().pending == 0;
-        let taken = store.queued(1).await.unwrap().is_empty();
-        let ill = store.incidents(Some(State::Firing), 1000, None).await.unwrap();
-        (done && sent && taken && !ill.iter().any(|incident| incident.watch == "sigyn")).then_some(())
-    })
-    .await;
-    store.close().await.unwrap();
-    daemon.stop().await;
 }
 
 /// What is stored is what the lines say: each judged once, each transition there once and dealt with.
