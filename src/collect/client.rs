@@ -19,6 +19,8 @@ use crate::labels::Labels;
 use crate::time::{Nanos, SECOND, TimeRange};
 
 const QUERY_RANGE: &str = "loki/api/v1/query_range";
+/// Bytes that an entry takes in an answer, at the least: its time stamp, quotes and a few words.
+const LINE: usize = 64;
 const QUERY: &str = "loki/api/v1/query";
 const SERIES: &str = "loki/api/v1/series";
 const LABELS: &str = "loki/api/v1/labels";
@@ -109,8 +111,13 @@ impl Client {
         let (bytes, date) = (reply.body.len(), reply.date);
         let before = into.len();
         let body = text(reply.body);
+        // Lines take the greatest part of an answer, so that the text does not grow step by step.
+        into.reserve((bytes / LINE).min(ask.limit as usize), bytes);
         match decode(&body, streams, into) {
-            Ok(()) => Ok(Page { lines: into.len() - before, bytes, date }),
+            Ok(()) => {
+                self.wire.give_back(body.into_bytes());
+                Ok(Page { lines: into.len() - before, bytes, date })
+            }
             Err(error) => {
                 into.truncate(before);
                 let begins = self.wire.quote(body.as_bytes());

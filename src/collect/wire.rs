@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
@@ -16,6 +17,8 @@ use crate::time::Nanos;
 
 /// At most this many bytes of an answer are read. Loki's own bound is 4 MiB a page (`loki.md` §0, point 2); operators raise it.
 const MAX_BODY: usize = 64 << 20;
+/// Room for an answer that is kept from one to the next: that of most pages.
+const ROOM: usize = 4 << 20;
 /// Parameters longer than this go as a POST form: gateways cut lines from 8 KiB on.
 const MAX_QUERY_STRING: usize = 4 << 10;
 /// So much of an answer is quoted in an error.
@@ -141,6 +144,8 @@ pub(super) struct Wire {
     timeout: Duration,
     /// The variable of the environment that names a proxy for this Loki, unless `NO_PROXY` has its host.
     proxy: Option<&'static str>,
+    /// Room for an answer. Pages are as long as they happen to be, and room of ever other sizes is what an allocator keeps.
+    room: Arc<Mutex<Vec<u8>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -178,7 +183,8 @@ impl Wire {
             .or_else(|_| with(builder().tls_certs_only(roots)))
             .map_err(|error| settings(format!("cannot set up TLS for {base}: {}", chain(&error))))?;
         let proxy = proxy(&base);
-        Ok(Self { http, base, headers: headers(config)?, org_id: config.org_id.clone(), auth, timeout, proxy })
+        let (headers, org_id, room) = (headers(config)?, config.org_id.clone(), Arc::default());
+        Ok(Self { http, base, headers, org_id, auth, timeout, proxy, room })
     }
 
     /// The base URL, without credentials.
@@ -207,6 +213,14 @@ impl Wire {
         reply
     }
 
+    /// Takes back the room of an answer that is done with.
+    pub(super) fn give_back(&self, body: Vec<u8>) {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if (room.capacity()..=ROOM).contains(&body.capacity()) {
+            *room = body;
+        }
+    }
+
     async fn send(&self, scope: Scope<'_>, path: &str, params: &[(&str, &str)]) -> Result<Reply, ClientError> {
         let failed = |error: &reqwest::Error| self.failure(scope, path, error);
         let request = self.request(scope, path, params)?;
@@ -214,7 +228,8 @@ impl Wire {
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let (date, location) = (text(DATE).and_then(parse_date), text(LOCATION).map(str::to_owned));
         let status = response.status().as_u16();
-        let mut body = Vec::with_capacity(response.content_length().map_or(0, |n| n.min(8 << 20) as usize));
+        let mut body = std::mem::take(&mut *self.room.lock().unwrap_or_else(PoisonError::into_inner));
+        body.clear();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > MAX_BODY {
                 let what = format!("answered with more than {MAX_BODY} bytes; fewer lines will be asked for");

@@ -46,6 +46,8 @@ impl Document {
 struct Known {
     /// The text, packed: it is kept for as long as the watch is read.
     packed: Vec<u8>,
+    /// Its bytes, unpacked.
+    length: usize,
     checksum: i64,
     number: i64,
     /// Bytes of the whole text, and of all rows behind it.
@@ -75,21 +77,23 @@ impl Chains {
         let checksum = checksum(text);
         let rows = |sql| Statement::of(sql).bind(watch).bind(document.name());
         if let Some(known) = known.filter(|known| known.number < MOST && known.behind < TIMES * known.whole)
-            && let Some(old) = unpacked(&known.packed)
+            && let Some(old) = unpacked_of(&known.packed, known.length)
         {
             let bytes = packed(&diff(&old, text));
             let number = known.number + 1;
             let behind = known.behind + bytes.len();
             let row = rows(LINK).bind(number).bind(checksum).bind(bytes).bind(known.number).bind(known.checksum);
             if tx.run(row).await? > 0 {
-                written.0.push((key, Known { packed: packed(text), checksum, number, behind, ..known }));
+                written
+                    .0
+                    .push((key, Known { packed: packed(text), length: text.len(), checksum, number, behind, ..known }));
                 return Ok(());
             }
         }
         let whole = packed(text);
         tx.run(rows(DROP)).await?;
         tx.run(rows(WHOLE).bind(checksum).bind(whole.clone())).await?;
-        let known = Known { whole: whole.len(), packed: whole, checksum, number: 0, behind: 0 };
+        let known = Known { whole: whole.len(), packed: whole, length: text.len(), checksum, number: 0, behind: 0 };
         written.0.push((key, known));
         Ok(())
     }
@@ -136,7 +140,8 @@ fn checksum(text: &[u8]) -> i64 {
 
 /// Packed as zlib: a fifth to a tenth of the size.
 pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    let room = Vec::with_capacity(bytes.len() / 4 + 64);
+    let mut out = flate2::write::ZlibEncoder::new(room, flate2::Compression::fast());
     // Writing to memory cannot fail; were it to, the watch would learn its templates anew.
     if std::io::Write::write_all(&mut out, bytes).is_err() {
         return Vec::new();
@@ -146,7 +151,13 @@ pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
 
 /// What was packed; `None` when it is damaged.
 pub(super) fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+    unpacked_of(bytes, 0)
+}
+
+/// The same of a text of which it is known how long it is, about.
+fn unpacked_of(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    // Its end is found by asking for more.
+    let mut out = Vec::with_capacity(length + 64);
     std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(bytes), &mut out).ok()?;
     Some(out)
 }

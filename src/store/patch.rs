@@ -3,7 +3,9 @@
 //! What comes in: an older text and a newer one. What goes out: bytes that make the newer of the older. What never happens here:
 //! a panic on bytes that are not ours, or trust in a length they name.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
+
+use rustc_hash::FxBuildHasher;
 
 /// Bytes that are looked up at once: shorter ones that are the same are written again.
 const BLOCK: usize = 16;
@@ -17,17 +19,12 @@ const LONGEST: usize = 1 << 30;
 /// What makes `new` of `old`: how many bytes are new and then how many are old from where on, again and again; and behind that
 /// the new bytes, all together.
 pub(super) fn diff(old: &[u8], new: &[u8]) -> Vec<u8> {
-    let mut blocks: FxHashMap<u128, u32> = FxHashMap::default();
-    blocks.reserve(old.len() / BLOCK);
-    let (whole, _) = old.as_chunks::<BLOCK>();
-    for (block, at) in whole.iter().zip((0u32..).step_by(BLOCK)) {
-        blocks.entry(u128::from_le_bytes(*block)).or_insert(at);
-    }
+    let blocks = Blocks::of(old);
     let (mut ops, mut fresh) = (Vec::new(), Vec::new());
     // `from`: where the old text goes on when nothing is different; `start`: where new bytes begin.
     let (mut at, mut start, mut from) = (0, 0, 0usize);
     while at < new.len() {
-        let Some(found) = resumed(old, new, at, from + (at - start)).or_else(|| known(&blocks, new, at)) else {
+        let Some(found) = resumed(old, new, at, from + (at - start)).or_else(|| blocks.find(new, at)) else {
             at += 1;
             continue;
         };
@@ -83,9 +80,37 @@ fn resumed(old: &[u8], new: &[u8], at: usize, expected: usize) -> Option<usize> 
     (0..=SHIFT).flat_map(|shift| [shift, -shift]).find_map(place)
 }
 
-fn known(blocks: &FxHashMap<u128, u32>, new: &[u8], at: usize) -> Option<usize> {
-    let block = new.get(at..)?.first_chunk::<BLOCK>()?;
-    blocks.get(&u128::from_le_bytes(*block)).map(|at| *at as usize)
+/// Where the blocks of the old text lie, by their hashes. Of those that share a place only the first is found: what is missed is
+/// written again.
+struct Blocks<'a> {
+    old: &'a [[u8; BLOCK]],
+    /// The number of a block, from 1 on; 0 is none.
+    table: Vec<u32>,
+}
+
+impl<'a> Blocks<'a> {
+    fn of(old: &'a [u8]) -> Self {
+        let (old, _) = old.as_chunks::<BLOCK>();
+        let mut blocks = Self { old, table: vec![0; (2 * old.len()).next_power_of_two()] };
+        for (block, number) in old.iter().zip(1..) {
+            let place = blocks.place(block);
+            if let Some(free) = blocks.table.get_mut(place).filter(|known| **known == 0) {
+                *free = number;
+            }
+        }
+        blocks
+    }
+
+    fn place(&self, block: &[u8; BLOCK]) -> usize {
+        FxBuildHasher.hash_one(u128::from_le_bytes(*block)) as usize & (self.table.len() - 1)
+    }
+
+    /// Where the old text has the block that the new one has here.
+    fn find(&self, new: &[u8], at: usize) -> Option<usize> {
+        let block = new.get(at..)?.first_chunk::<BLOCK>()?;
+        let number = (*self.table.get(self.place(block))? as usize).checked_sub(1)?;
+        (self.old.get(number)? == block).then_some(number * BLOCK)
+    }
 }
 
 fn same(old: Option<&[u8]>, new: Option<&[u8]>) -> usize {

@@ -10,6 +10,7 @@ mod tests;
 mod unit;
 mod worth;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -99,6 +100,8 @@ pub struct Patterns {
     config: DetectConfig,
     /// What was not told of the last window, where that is asked for.
     missed: Option<Vec<Found>>,
+    /// Bytes of the last snapshot.
+    snapshot: Cell<usize>,
 }
 
 /// What a restart needs besides the miner.
@@ -146,6 +149,8 @@ struct State {
     endings: FxHashMap<(u32, u64), Unit>,
 }
 
+/// Bytes of a number at the head of a snapshot: how long its first part is.
+const LENGTH: usize = 8;
 /// Version of the text of a snapshot.
 const VERSION: u32 = 1;
 
@@ -171,6 +176,7 @@ impl Patterns {
             most: (MAX_UNITS as f64 * share) as usize,
             window: nanos,
             missed: None,
+            snapshot: Cell::new(0),
             config: DetectConfig { window, ..config.clone() },
             needed: needed_of(nanos, config.false_alerts_per_day),
         }
@@ -410,16 +416,26 @@ impl Patterns {
     /// What a restart needs, as bytes.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        let state = serde_json::to_vec(&self.state).unwrap_or_default();
-        let mut out = (state.len() as u64).to_le_bytes().to_vec();
-        out.extend(state);
-        out.extend(self.miner.snapshot());
+        // As much room as the one before took, so that it does not grow step by step.
+        let mut out = Vec::with_capacity(self.snapshot.get() + self.snapshot.get() / 16 + 1024);
+        out.extend([0; LENGTH]);
+        // Writing to memory cannot fail.
+        let written = serde_json::to_writer(&mut out, &self.state);
+        if written.is_err() {
+            out.truncate(LENGTH);
+        }
+        let length = (out.len() - LENGTH) as u64;
+        if let Some(at) = out.first_chunk_mut::<LENGTH>() {
+            *at = length.to_le_bytes();
+        }
+        self.miner.put(&mut out);
+        self.snapshot.set(out.len());
         out
     }
 
     /// Puts a snapshot back; one of another version or a damaged one is left aside, and all is learnt anew.
     pub fn restore(&mut self, bytes: &[u8]) {
-        let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+        let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else { return };
         let Some((state, miner)) = rest.split_at_checked(u64::from_le_bytes(*length) as usize) else { return };
         let miner = Miner::restore(self.limits, miner);
         let state = serde_json::from_slice::<State>(state).ok().filter(|state| state.version == VERSION);

@@ -329,14 +329,20 @@ impl Miner {
     /// All of it as bytes, for [`Miner::restore`].
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        self.store.put(&mut out);
-        self.groups.put(&mut out);
-        self.streams.put(&mut out);
-        (self.hand, self.serials).put(&mut out);
-        self.recent.put(&mut out);
-        self.common.put(&mut out);
+        let mut out = Vec::new();
+        self.put(&mut out);
         out
+    }
+
+    /// The same, behind what is there.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        self.store.put(out);
+        self.groups.put(out);
+        self.streams.put(out);
+        (self.hand, self.serials).put(out);
+        self.recent.put(out);
+        self.common.put(out);
     }
 
     /// The miner that a snapshot was made of: the same lines get the same ids from it. `None` when the bytes are of another
