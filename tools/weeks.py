@@ -7,7 +7,8 @@
 The streams are made in FOLDER unless they are there already (28 days, about 1.6 million lines and 130 MB each). A service logs
 40 lines a minute by the rhythm of day and week; one line in seven is an error, so that errors come and go with it. A job
 of the night brings 40 warnings a minute for six minutes each day, one of the week 60 errors a minute for ten minutes each
-Sunday. From the third week on, on some nights between one and five, errors come as often as by day for a quarter of an hour.
+Sunday. From the third week on, on some nights between one and five, errors come as often as by day for a quarter of an hour, and
+on some days between ten and six seven of ten lines are missing for a quarter of an hour: as many are left as at night.
 In every second stream the traffic also wanders, grows by a tenth a week, and has a holiday and a day of half as much again.
 """
 import argparse
@@ -51,9 +52,11 @@ def traffic(dice, minute, wanders):
 def make(folder, seed):
     path, dice, wanders = os.path.join(folder, f"{seed}.log"), random.Random(seed), [0.0] if seed % 2 == 0 else None
     faults = [day * DAY + dice.randrange(60, 300) for day in range(14, DAYS) if dice.random() < 0.5]
+    falls = [day * DAY + dice.randrange(600, 1080) for day in range(14, DAYS) if dice.random() < 0.5]
     with open(path + ".part", "w") as out:
         for minute in range(DAYS * DAY):
             level, lines = traffic(dice, minute, wanders), []
+            level *= 0.3 if any(at <= minute < at + 15 for at in falls) else 1
             for _ in range(poisson(dice, level)):
                 lines.append("INFO " + dice.choice(INFO).format(dice.randrange(10**6), dice.randrange(10**4)))
             late = poisson(dice, level * 0.15) + (poisson(dice, 9) if any(at <= minute < at + 15 for at in faults) else 0)
@@ -69,7 +72,7 @@ def make(folder, seed):
                 out.write(f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z {lines.pop()}\n")
     os.replace(path + ".part", path)
     with open(path + ".faults", "w") as out:
-        json.dump(faults, out)
+        json.dump([faults, falls], out)
 
 
 def judge(sigyn, folder, seed):
@@ -77,7 +80,7 @@ def judge(sigyn, folder, seed):
     if not os.path.exists(path + ".faults"):
         make(folder, seed)
     with open(path + ".faults") as file:
-        faults = json.load(file)
+        faults, falls = json.load(file)
     run = subprocess.run([sigyn, "scan", path, "--window", "1m", "--output", "json"], capture_output=True, text=True)
     if run.returncode != 0:
         raise SystemExit(f"{sigyn} scan {path} failed:\n{run.stderr}")
@@ -87,7 +90,7 @@ def judge(sigyn, folder, seed):
             continue
         begins = datetime.datetime.fromisoformat(line["started_at"].replace("Z", "+00:00")).timestamp()
         minute = int(begins - START) // 60
-        hit = [at for at in faults if at <= minute < at + 15 + 2]
+        hit = [at for at in faults + falls if at <= minute < at + 15 + 2]
         if hit:
             found.update(hit)
         elif 120 <= minute % DAY < 132:
@@ -96,7 +99,7 @@ def judge(sigyn, folder, seed):
             counts["week"] += 1
         else:
             counts["false"] += 1
-    return counts, len(found), len(faults)
+    return counts, [(len(found.intersection(planted)), len(planted)) for planted in (faults, falls)]
 
 
 def main():
@@ -107,16 +110,17 @@ def main():
     parser.add_argument("--write", metavar="FILE", help="put the table between its marks in this file")
     args = parser.parse_args()
     os.makedirs(args.folder, exist_ok=True)
-    rows = ["| traffic | days | job of the night, told of nights | job of the week, told of weeks | faults at night found | false a day |",
-            "|---|---:|---:|---:|---:|---:|"]
+    rows = ["| traffic | days | job of the night, told of nights | job of the week, told of weeks | faults at night found | falls by day found | false a day |",
+            "|---|---:|---:|---:|---:|---:|---:|"]
     for name, seeds in (("even", range(1, args.seeds, 2)), ("wandering", range(2, args.seeds + 1, 2))):
-        total, found, of = collections.Counter(), 0, 0
+        total, hits = collections.Counter(), []
         for seed in seeds:
-            counts, hits, faults = judge(args.sigyn, args.folder, seed)
-            total, found, of = total + counts, found + hits, of + faults
+            counts, found = judge(args.sigyn, args.folder, seed)
+            total, hits = total + counts, hits + [found]
+        night, day = (tuple(map(sum, zip(*planted))) for planted in zip(*hits))
         days = DAYS * len(seeds)
-        rows.append(f"| {name} | {days} | {total['night']} of {days} | {total['week']} of {days // 7} | {found} of {of} "
-                    f"| {total['false'] / days:.2f} |")
+        rows.append(f"| {name} | {days} | {total['night']} of {days} | {total['week']} of {days // 7} | {night[0]} of {night[1]} "
+                    f"| {day[0]} of {day[1]} | {total['false'] / days:.2f} |")
     table = "\n".join(rows)
     print(table)
     if args.write:

@@ -29,6 +29,7 @@ pub mod session;
 pub mod silence;
 pub mod spread;
 pub mod tail;
+mod tide;
 pub mod template;
 pub mod trace;
 pub mod value;

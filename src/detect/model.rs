@@ -14,6 +14,7 @@ use super::detector::{Isolation, features, mix};
 use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
 use super::season::Season;
+use super::tide::Tide;
 use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide, held};
 use crate::labels::Fingerprint;
 use crate::time::TimeRange;
@@ -45,6 +46,7 @@ pub struct Model {
     tail: Tail,
     needed: f64,
     season: Season,
+    tide: Tide,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +63,8 @@ struct Snapshot {
     since: usize,
     #[serde(default)]
     season: Season,
+    #[serde(default)]
+    tide: Tide,
 }
 
 fn long_ago() -> usize {
@@ -87,6 +91,7 @@ impl Model {
             tail: Tail::fit(Vec::new(), 0.02, 0.0),
             needed: f64::MAX,
             season: Season::default(),
+            tide: Tide::default(),
         }
     }
 
@@ -148,7 +153,8 @@ impl Model {
     fn findings(&self, expectation: &Expectation, range: TimeRange, row: &Row) -> Vec<Finding> {
         let recent = self.isolation.history().newest(usize::MAX);
         let mut findings = expectation.findings(row, self.summed(), recent.clone());
-        findings.extend(self.season.findings(range, row, self.summed(), recent).0);
+        findings.extend(self.season.findings(range, row, self.summed(), recent.clone()).0);
+        findings.extend(self.tide.finding(range, row, self.summed(), recent).0);
         findings.retain(|finding| self.config.detectors.has(finding.feature));
         findings
     }
@@ -250,8 +256,10 @@ impl Model {
         let row = self.isolation.history().row(window);
         if learnt && matches!(self.config.window, WindowSpec::Time(_)) {
             let recent = self.isolation.history().newest(usize::MAX);
-            let (_, peak) = self.season.findings(window.range, &row, self.summed(), recent);
-            self.season.learn(window.range, &row, peak);
+            let (_, problems) = self.season.findings(window.range, &row, self.summed(), recent.clone());
+            let (_, lines) = self.tide.finding(window.range, &row, self.summed(), recent);
+            self.season.learn(window.range, &row, problems);
+            self.tide.learn(window.range, &row, lines);
         }
         self.trail.push_front(row);
         self.trail.truncate(SPANS.iter().max().copied().unwrap_or(1) - 1);
@@ -299,7 +307,12 @@ impl Model {
     pub fn held(&self) -> usize {
         let expectation = self.expectation.as_ref().map_or(0, Expectation::held);
         let trail = SPANS.iter().max().map_or(0, |longest| longest * size_of::<Row>());
-        self.isolation.held() + held::list::<u16>(self.scores.len()) + trail + expectation + self.season.held()
+        self.isolation.held()
+            + held::list::<u16>(self.scores.len())
+            + trail
+            + expectation
+            + self.season.held()
+            + self.tide.held()
     }
 
     /// Distinct messages of the last window.
@@ -331,6 +344,7 @@ impl Model {
             trail: self.trail.clone(),
             since: self.since,
             season: self.season.clone(),
+            tide: self.tide.clone(),
         };
         serde_json::to_string(&snapshot).unwrap_or_default()
     }
@@ -359,6 +373,7 @@ impl Model {
         model.since = snapshot.since;
         model.refused_millis = snapshot.refused_millis;
         model.season = snapshot.season;
+        model.tide = snapshot.tide;
         if snapshot.fitted_at > 0 {
             model.calibrate();
         }

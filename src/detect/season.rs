@@ -18,20 +18,20 @@ use super::{Feature, held};
 use crate::time::{HOUR, Nanos, TimeRange};
 
 /// Hours of a week.
-const HOURS: usize = 168;
+pub(super) const HOURS: usize = 168;
 /// What is looked at, and how it must stand out for anybody to care: times the expected, and so many more.
 const FEATURES: [(Feature, f64, f64); 2] = [(Feature::ErrorCount, 1.5, 3.0), (Feature::WarnCount, 2.0, 5.0)];
 /// What an hour without so much is left with after a week.
-const FADES: f32 = 0.7;
+pub(super) const FADES: f32 = 0.7;
 /// Of an hour's windows, so many must have been learnt for its level to be believed.
-const HALF: f64 = 0.5;
+pub(super) const HALF: f64 = 0.5;
 /// The level may be higher by so much, as weeks differ.
-const WANDERS: f64 = 1.25;
+pub(super) const WANDERS: f64 = 1.25;
 /// Windows after which a dispersion is half forgotten, about.
-const AGES: f64 = 0.9995;
+pub(super) const AGES: f64 = 0.9995;
 /// The newest learnt windows may be the onset of what is to be found; the level is that of those before them. In seconds.
-const SKIP: f64 = 600.0;
-const RECENT: f64 = 1800.0;
+pub(super) const SKIP: f64 = 600.0;
+pub(super) const RECENT: f64 = 1800.0;
 
 /// The hours of a group's week.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ impl Season {
     }
 }
 
-fn hour_of(at: Nanos) -> usize {
+pub(super) fn hour_of(at: Nanos) -> usize {
     at.div_euclid(HOUR).rem_euclid(HOURS as i64) as usize
 }
 
