@@ -44,6 +44,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::Value => "a value far from usual",
         PatternKind::Ratio => "lines are missing that come with others",
         PatternKind::Stopped => "a regular line has stopped",
+        PatternKind::Instance => "one instance has more problems than usual",
     }
 }
 
@@ -89,6 +90,12 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
             let every = format!("every {} windows{most}", number(one.expected));
             let every = if one.expected < 1.05 { format!("every window{most}") } else { every };
             ("stopped", format!("for {}", windows(one.windows)), every, line)
+        }
+        (PatternKind::Instance, _) => {
+            let all = if one.of > one.seen { format!(" of {} in its group", number(one.of)) } else { String::new() };
+            let most = line.map(|line| format!(", most of it {line}")).unwrap_or_default();
+            let place = format!("{}{most}", one.key.as_deref().unwrap_or_default());
+            ("problems", format!("{}{all} in {}", number(one.seen), windows(one.windows)), expected, Some(place))
         }
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
@@ -145,6 +152,7 @@ pub fn detectors(evidence: &Evidence) -> Vec<(&'static str, f64)> {
             PatternKind::Value => "values",
             PatternKind::Ratio => "ratios",
             PatternKind::Stopped => "silence",
+            PatternKind::Instance => "instances",
             _ => "requests",
         };
         add(name, one.share);
@@ -449,6 +457,15 @@ mod tests {
                 None,
                 "a regular line has stopped | stopped for 3 windows, expected every window (up to 2): \"order <*> stored\""
                     .to_owned(),
+            ),
+            (
+                PatternKind::Instance,
+                None,
+                concat!(
+                    "one instance has more problems than usual | problems 14 of 15 in its group in 3 windows, expected 0.1 (up to 2): ",
+                    "trace_id, most of it \"order <*> stored\""
+                )
+                .to_owned(),
             ),
             (
                 PatternKind::Burst,

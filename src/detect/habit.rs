@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{Check, Gate};
-use super::{Feature, FeatureEvidence, PatternEvidence, held};
+use super::{Feature, FeatureEvidence, PatternEvidence, PatternKind, held};
 use crate::labels::{FNV_OFFSET, fnv1a};
 use crate::time::{MINUTE, Nanos, TimeRange};
 
@@ -95,7 +95,9 @@ impl Sign {
     #[must_use]
     pub fn of_pattern(one: &PatternEvidence) -> Self {
         let mut what = fnv1a(fnv1a(FNV_OFFSET, &[one.kind as u8]), b"pattern");
-        for text in [&one.line, &one.after].into_iter().flatten() {
+        // Of an instance, which one it is.
+        let about = if one.kind == PatternKind::Instance { [&one.key, &None] } else { [&one.line, &one.after] };
+        for text in about.into_iter().flatten() {
             what = fnv1a(fnv1a(what, &[0xff]), text.as_bytes());
         }
         let lack = one.expected > one.seen;

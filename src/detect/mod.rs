@@ -14,6 +14,7 @@ pub mod gate;
 pub mod habit;
 pub mod held;
 pub mod history;
+mod instance;
 pub mod level;
 pub mod mask;
 pub mod model;
@@ -29,8 +30,8 @@ pub mod session;
 pub mod silence;
 pub mod spread;
 pub mod tail;
-mod tide;
 pub mod template;
+mod tide;
 pub mod trace;
 pub mod value;
 pub mod voice;
@@ -226,6 +227,9 @@ pub enum PatternKind {
     Stopped,
     /// A number in a line is far from all that stood there before. `seen` are lines.
     Value,
+    /// One instance has more warnings or errors than it used to, and the others of its group have not. `seen` and `expected`
+    /// are the lines of the instance, which stands in `key`; `of` are those of the whole group, `line` is the most frequent one.
+    Instance,
 }
 
 /// Why the lines of a group speak against a window. A session is all lines of one request, block or job.

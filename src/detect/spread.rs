@@ -14,6 +14,7 @@ use super::Level;
 use super::mask::{head, masked};
 use super::trace::tally::Unit;
 use crate::collect::Stream;
+use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 
 /// Streams that are told apart; past it all are forgotten at the end of the window.
 const MAX_STREAMS: usize = 10_000;
@@ -77,7 +78,8 @@ struct Counts {
 /// The streams of a watch with their lines in the open window, and in the one before.
 #[derive(Debug, Default)]
 pub(super) struct Spread {
-    streams: Vec<(u32, Arc<Stream>)>,
+    /// With the group of each, and a hash of its labels without levels.
+    streams: Vec<(u32, Arc<Stream>, u64)>,
     index: FxHashMap<u64, u32>,
     open: Counts,
     closed: Counts,
@@ -93,7 +95,7 @@ impl Spread {
             return Origin(u32::MAX);
         }
         let number = self.streams.len() as u32;
-        self.streams.push((group, Arc::clone(stream)));
+        self.streams.push((group, Arc::clone(stream), instance(&stream.labels)));
         self.index.insert(stream.hash, number);
         Origin(number)
     }
@@ -170,10 +172,43 @@ impl Spread {
         Some((unit, f64::from(most) / f64::from(all.max(1))))
     }
 
+    /// By group and instance: all lines of the window, those of level warn, those of level error or worse. Streams that differ
+    /// in their level alone are one instance, and come apart.
+    pub(super) fn instances(&self) -> impl Iterator<Item = (u32, u64, [u32; 3])> {
+        let streams = self.streams.iter().zip(&self.closed.lines);
+        streams.map(|((group, _, instance), lines)| (*group, *instance, *lines))
+    }
+
+    /// The unit with most problems of an instance, of those that are asked for.
+    pub(super) fn most_frequent_of(
+        &self,
+        (group, instance): (u32, u64),
+        is_odd: impl Fn(Unit) -> bool,
+    ) -> Option<Unit> {
+        let of = |at: u32| self.streams.get(at as usize).is_some_and(|one| (one.0, one.2) == (group, instance));
+        let units = self.closed.units.iter().filter(|((unit, at), _)| of(*at) && is_odd(*unit));
+        // Of equals the first that was known.
+        units.max_by_key(|((unit, _), count)| (**count, std::cmp::Reverse(*unit))).map(|((unit, _), _)| *unit)
+    }
+
+    /// The labels by which an instance differs from the others of its group, such as `pod="cart-1"`; the rest of them where
+    /// there are more than a few.
+    pub(super) fn instance(&self, (group, instance): (u32, u64)) -> Option<String> {
+        let of_group = || self.streams.iter().filter(|one| one.0 == group);
+        let (_, own, _) = of_group().find(|one| one.2 == instance)?;
+        let differs = |(label, value): &(&str, &str)| {
+            !LEVELS.contains(label) && of_group().any(|(_, other, _)| other.labels.get(label) != Some(value))
+        };
+        let told = own.labels.iter().filter(differs).take(MAX_TOLD);
+        let told: Vec<String> =
+            told.map(|(label, value)| format!("{label}={:?}", head(&masked(value), VALUE))).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
     fn common(&self, group: u32, odd: Odd, count: impl Fn(u32, &[u32; 3]) -> u32) -> Vec<Common> {
         let (mut of, mut others) = (0, 0);
         let mut pairs: BTreeMap<(&str, &str), (u32, u32)> = BTreeMap::new();
-        for (at, ((owner, stream), lines)) in (0..).zip(self.streams.iter().zip(&self.closed.lines)) {
+        for (at, ((owner, stream, _), lines)) in (0..).zip(self.streams.iter().zip(&self.closed.lines)) {
             if *owner != group || lines[0] == 0 {
                 continue;
             }
@@ -205,6 +240,14 @@ impl Spread {
         told.sort_by(|one, two| two.0.total_cmp(&one.0));
         told.into_iter().take(MAX_TOLD).map(|(_, common)| common).collect()
     }
+}
+
+fn instance(labels: &Labels) -> u64 {
+    let others = labels.iter().filter(|(label, _)| !LEVELS.contains(label));
+    others.fold(FNV_OFFSET, |hash, (label, value)| {
+        let hash = fnv1a(fnv1a(hash, label.as_bytes()), &[0xff]);
+        fnv1a(fnv1a(hash, value.as_bytes()), &[0xfe])
+    })
 }
 
 /// How surprising it is that `seen` of `of` have a label when `rest` of `others` have it, in nats (Chernoff's bound of

@@ -35,6 +35,8 @@ pub enum Voice {
     Ratio,
     /// [`PatternKind::Stopped`].
     Stopped,
+    /// [`PatternKind::Instance`].
+    Instance,
     /// [`PatternKind::Begins`].
     Begins,
     /// [`PatternKind::Unexpected`].
@@ -62,7 +64,7 @@ pub enum Voice {
 use Voice as V;
 
 /// All of them with their names, in the order of [`Voice`].
-const NAMES: [(Voice, &str); 21] = [
+const NAMES: [(Voice, &str); 22] = [
     (V::LineLength, "line_length"),
     (V::ErrorCount, "error_count"),
     (V::WarnCount, "warn_count"),
@@ -73,6 +75,7 @@ const NAMES: [(Voice, &str); 21] = [
     (V::Value, "value"),
     (V::Ratio, "ratio"),
     (V::Stopped, "stopped"),
+    (V::Instance, "instance"),
     (V::Begins, "begins"),
     (V::Unexpected, "unexpected"),
     (V::Missing, "missing"),
@@ -114,6 +117,7 @@ impl From<PatternKind> for Voice {
             PatternKind::Value => Self::Value,
             PatternKind::Ratio => Self::Ratio,
             PatternKind::Stopped => Self::Stopped,
+            PatternKind::Instance => Self::Instance,
             PatternKind::Begins => Self::Begins,
             PatternKind::Unexpected => Self::Unexpected,
             PatternKind::Missing => Self::Missing,
@@ -274,12 +278,12 @@ mod tests {
 
     #[test]
     fn sets_are_read_and_written() {
-        check("all", "all", 21);
+        check("all", "all", 22);
         check("features", "features", 5);
         check("trace", "trace", 7);
         check("session", "session", 3);
         check("burst, new", "new,burst", 2);
-        check("features,trace,new,burst,value,ratio,stopped,rare,session", "all", 21);
+        check("features,trace,new,burst,value,ratio,stopped,instance,rare,session", "all", 22);
         check("order,slow,order", "slow,order", 2);
         for text in ["", "bursts", "new,,x"] {
             assert!(text.parse::<Detectors>().unwrap_err().contains("detector; write"), "{text}");

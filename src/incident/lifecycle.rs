@@ -479,7 +479,9 @@ fn reasons(anomaly: &Anomaly) -> Vec<u64> {
         fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
     });
     let patterns = anomaly.evidence.patterns.iter().filter(|one| weighs(one.share)).map(|one| {
-        let line = one.line.as_deref().unwrap_or_default();
+        // Of an instance, which one it is.
+        let what = if one.kind == PatternKind::Instance { &one.key } else { &one.line };
+        let line = what.as_deref().unwrap_or_default();
         // A step that is missing here and there is one thing, a service that says nothing any more another.
         let silent = one.kind == PatternKind::Missing && anomaly.lines == 0;
         fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8, u8::from(silent)]), line.as_bytes())

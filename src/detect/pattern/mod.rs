@@ -4,6 +4,7 @@
 //! concerned, [`PatternEvidence`]. What never happens here: learning from the windows that are judged.
 
 mod find;
+mod instances;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::burst::Bursts;
 use super::calibrate::{needed, to_score};
 use super::config::{DetectConfig, WindowSpec};
+use super::instance::Instances;
 use super::novelty::Novelty;
 use super::rarity::Rarity;
 use super::ratio::Ratios;
@@ -123,6 +125,8 @@ struct State {
     ratios: Ratios,
     #[serde(default)]
     silence: Silence,
+    #[serde(default)]
+    instances: Instances,
     #[serde(default)]
     rarity: Rarity,
     #[serde(default)]
@@ -329,10 +333,12 @@ impl Patterns {
         found.extend(self.bursts(end));
         found.extend(self.values(end));
         found.extend(self.ratios(end));
+        found.extend(self.instances(end));
         self.samples.close();
         found.retain(|one| {
             self.state.worth.look(one.group, &self.miner);
-            self.state.worth.poor(one.group).is_none()
+            // Levels say something where templates do not.
+            one.evidence.kind == PatternKind::Instance || self.state.worth.poor(one.group).is_none()
         });
         found.sort_by(|one, two| {
             (one.group, two.scores.0).partial_cmp(&(two.group, one.scores.0)).unwrap_or(std::cmp::Ordering::Equal)
@@ -370,6 +376,7 @@ impl Patterns {
         self.state.bursts.jump();
         self.state.ratios.jump();
         self.state.silence.jump();
+        self.state.instances.jump();
         self.state.values.jump();
         self.samples.close();
         self.spread.discard();

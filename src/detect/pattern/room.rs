@@ -132,6 +132,7 @@ impl Patterns {
             + state.bursts.held()
             + state.ratios.held()
             + state.silence.held()
+            + state.instances.held()
             + state.values.held()
             + state.novelty.held()
             + state.rarity.held()

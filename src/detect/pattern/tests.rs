@@ -83,3 +83,48 @@ fn a_template_that_only_begins_otherwise_is_the_known_one() {
     restarted.restore(&patterns.snapshot());
     assert_eq!(unit(&restarted, two), Some(units[0]));
 }
+
+/// Eight pods of a service with an error now and then, and from some window on one that has many; the others have none then, so
+/// that the sum of all is as ever.
+#[test]
+fn one_pod_that_is_ill_is_named_with_what_it_says() {
+    let config = DetectConfig::default();
+    let mut patterns = Patterns::new(&config, config.window);
+    let streams: Vec<_> = (0..16)
+        .map(|at: u32| {
+            let (pod, level) = (format!("cart-{}", at / 2), if at.is_multiple_of(2) { "info" } else { "error" });
+            let labels = [("service_name", "cart".to_owned()), ("pod", pod), ("level", level.to_owned())];
+            Stream::new(labels.into_iter().collect::<Labels>())
+        })
+        .collect();
+    let mut found = Vec::new();
+    for minute in 0..320i64 {
+        for pod in 0..8usize {
+            let ill = minute >= 315;
+            let errors = if ill { 24 * usize::from(pod == 5) } else { 1 + (minute as usize * 7 + pod * 3) % 4 };
+            for n in 0..30 {
+                let bad = n < errors;
+                let place = patterns.place(7, &streams[2 * pod + usize::from(bad)]);
+                let line = if bad { format!("payment {n} refused by the bank") } else { format!("item {n} stored") };
+                let ts = minute * MINUTE + n as i64 * SECOND;
+                let level = if bad { Level::Error } else { Level::Info };
+                patterns.add(place, &Entry { ts, stream: 0, detected_level: None, line: &line }, level);
+            }
+        }
+        let more = patterns.close((minute + 1) * MINUTE, true);
+        found
+            .extend(more.into_iter().filter(|one| one.evidence.kind == PatternKind::Instance).map(|one| (minute, one)));
+        if minute == 200 {
+            let bytes = patterns.snapshot();
+            patterns = Patterns::new(&config, config.window);
+            patterns.restore(&bytes);
+        }
+    }
+    let (minute, one) = found.first().expect("it is found");
+    assert!((315..317).contains(minute), "{minute}");
+    let told = crate::detect::explain::pattern(&one.evidence);
+    assert_eq!(told.3.as_deref(), Some("pod=\"cart-5\", most of it \"payment <*> refused by the bank\""));
+    assert!(one.gates.iter().all(|gate| gate.passed), "{:?}", one.gates);
+    assert_eq!(one.common.first().map(|one| (one.label.as_str(), one.value.as_str())), Some(("pod", "cart-5")));
+    assert!(one.sample.as_ref().is_some_and(|sample| sample.line.contains("refused")));
+}
