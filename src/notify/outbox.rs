@@ -5,6 +5,8 @@
 //! between the answer and the row repeats that one message, with the same key. What never happens here: a message that
 //! is lost without a trace, or one receiver that waits for another.
 
+mod absent;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::absent::Absent;
 use super::pace::Pace;
 pub use super::pace::{Daily, Limits, Quota};
 use super::{Notifier, Receipt, SendError};
@@ -101,7 +104,7 @@ const TAKE: u32 = 32;
 const LONGEST_REST: Nanos = MINUTE;
 /// While a receiver takes nothing, it is asked about this often, whatever waits for it.
 const PROBE: Duration = Duration::from_secs(60);
-/// A lane looks at its rows every few minutes at the latest: when more seems to have passed, the clock was set forward, or
+/// Rows are looked at every few minutes at the latest: when more seems to have passed, the clock was set forward, or
 /// the machine slept.
 const JUMP: Nanos = 30 * MINUTE;
 /// Pause after a failure of the store.
@@ -111,35 +114,18 @@ impl<N: Notifier> Outbox<N> {
     /// Sends until `shutdown`, then lets running requests end within the grace time and returns. What is pending then
     /// is sent by the next run.
     pub async fn run(&self, shutdown: CancellationToken) {
-        self.orphans().await;
         let (tell, told) = watch::channel(());
         let mut lanes = Vec::new();
         for receiver in &self.receivers {
             lanes.push(Lane::new(self, receiver, told.clone(), &shutdown).run());
         }
-        let lanes = join(join_all(lanes), shutdown.cancelled());
+        let absent = Absent::new(self).run(told, &shutdown);
+        let lanes = join(join_all(lanes), absent);
         tokio::pin!(lanes);
         loop {
             tokio::select! {
                 _ = &mut lanes => return,
                 () = self.wake.notified() => { tell.send_replace(()); }
-            }
-        }
-    }
-
-    /// Messages for receivers that the settings no longer have: said once at each start, given up after a while.
-    async fn orphans(&self) {
-        let now = (self.clock)();
-        let before = now.saturating_sub(nanos(self.policy.give_up));
-        let waiting = self.store.deliveries_waiting().await.unwrap_or_default();
-        for (name, count) in waiting {
-            if self.receivers.iter().any(|receiver| receiver.name == name) {
-                continue;
-            }
-            tracing::warn!(receiver = name, count, "messages wait for a receiver that is not in the settings");
-            let error = format!("`{name}` is not in the settings any more");
-            if let Err(error) = self.store.deliveries_abandon(&name, before, &error, now).await {
-                tracing::error!(%error, "cannot give up old messages");
             }
         }
     }
@@ -266,7 +252,7 @@ impl<'a, N: Notifier> Lane<'a, N> {
             self.outbox.store.deliveries_untried(&self.receiver.name, now).await?;
             self.latest = now;
         }
-        let skipped = Some(now.saturating_sub(self.latest)).filter(|skipped| *skipped > JUMP).unwrap_or(0);
+        let skipped = jumped(self.latest, now);
         if skipped > 0 {
             tracing::warn!(
                 receiver = self.receiver.name,
@@ -489,6 +475,11 @@ impl<'a, N: Notifier> Lane<'a, N> {
     fn now(&self) -> Nanos {
         (self.outbox.clock)()
     }
+}
+
+/// How much the clock has skipped since it showed `latest`.
+fn jumped(latest: Nanos, now: Nanos) -> Nanos {
+    Some(now.saturating_sub(latest)).filter(|skipped| *skipped > JUMP).unwrap_or(0)
 }
 
 fn nanos(span: Duration) -> Nanos {

@@ -67,9 +67,13 @@ pub(super) const LAST_TRY: &str = "
 pub(super) const UNTRIED: &str = "
     UPDATE deliveries SET first_try = first_try + $3 - CASE WHEN next_at > $4 THEN next_at ELSE $4 END, changed_at = $3
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL AND next_at < $3";
+/// Nobody is there to take it, which counts as a try; a first one of the future was noted by a clock that was ahead.
+pub(super) const MISSED: &str = "
+    UPDATE deliveries SET first_try = CASE WHEN first_try < $3 THEN first_try ELSE $3 END, changed_at = $3, error = $4
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending'";
 pub(super) const ABANDON: &str = "
-    UPDATE deliveries SET state = 'dead', changed_at = $4, error = $5
-    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND changed_at <= $3";
+    UPDATE deliveries SET state = 'dead', changed_at = $4
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try < $3";
 pub(super) const DEAD_ONES: &str = concat!(
     "SELECT ",
     delivery_columns!(),
@@ -198,18 +202,20 @@ impl Store {
         }
     }
 
-    /// Gives up what waits for a receiver and has not changed since `before`.
+    /// What waits for a receiver that is not there was tried now, in vain.
     ///
     /// # Errors
     /// When the file could not be written.
-    pub async fn deliveries_abandon(
-        &self,
-        receiver: &str,
-        before: Nanos,
-        error: &str,
-        now: Nanos,
-    ) -> Result<(), StoreError> {
-        self.change(Statement::of(ABANDON).bind(receiver).bind(before).bind(now).bind(error)).await
+    pub async fn deliveries_missed(&self, receiver: &str, error: &str, now: Nanos) -> Result<(), StoreError> {
+        self.change(Statement::of(MISSED).bind(receiver).bind(now).bind(error)).await
+    }
+
+    /// Gives up what waits for a receiver and was first tried before `before`; how many.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub async fn deliveries_abandon(&self, receiver: &str, before: Nanos, now: Nanos) -> Result<u64, StoreError> {
+        self.write(WRITING, Statement::of(ABANDON).bind(receiver).bind(before).bind(now)).await
     }
 
     /// Messages that were given up, at most `limit`, by receiver in the order of writing; without those that cannot be read.

@@ -61,6 +61,7 @@ fn questions() -> Vec<(&'static str, Sql)> {
         ("of incident", delivery::OF_INCIDENT.into()),
         ("count", delivery::COUNT.into()),
         ("waiting", delivery::WAITING.into()),
+        ("missed", delivery::MISSED.into()),
         ("abandon", delivery::ABANDON.into()),
         ("dead", delivery::DEAD_ONES.into()),
         ("revive", delivery::REVIVE.into()),

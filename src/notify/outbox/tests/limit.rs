@@ -24,23 +24,6 @@ async fn limits_hold_and_follow_ups_pass_what_waits_to_be_created() {
 }
 
 #[tokio::test]
-async fn messages_for_a_receiver_that_is_gone_are_given_up_after_a_day() {
-    let mut world = World::new().await;
-    world.tell("aa", 1).await;
-    world.scripts.remove("slack");
-    let running = world.start();
-    world.until(&running, 0, async || world.calls("github").len() == 1).await;
-    running.stop().await;
-    assert_eq!(world.store.deliveries_waiting().await.unwrap(), [("slack".to_owned(), 1)]);
-    world.now.fetch_add(25 * HOUR, Ordering::SeqCst);
-    let running = world.start();
-    world.until_drained(&running, 0).await;
-    running.stop().await;
-    let rows = world.store.incident("aa").await.unwrap().unwrap().deliveries;
-    assert_eq!(rows[1].error.as_deref(), Some("`slack` is not in the settings any more"));
-}
-
-#[tokio::test]
 async fn a_daily_cap_counts_by_the_calendar_and_outlives_a_restart() {
     let mut world = World::new().await;
     let zone = crate::notify::zone::Zone::named("Asia/Kathmandu").unwrap();

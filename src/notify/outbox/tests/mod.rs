@@ -1,5 +1,6 @@
 //! The outbox over a real store, with receivers that do as a script says and a clock that the test moves.
 
+mod absent;
 mod clock;
 mod ill;
 mod limit;
