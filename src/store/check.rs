@@ -70,7 +70,11 @@ impl Store {
             ("incidents", "SELECT id AS name, document, state, handling FROM incidents", &incident),
             ("transitions", "SELECT incident AS name, document FROM transitions", &readable::<Transition>),
             ("notices", "SELECT incident AS name, document FROM notices", &readable::<Transition>),
-            ("commands", "SELECT subject AS name, document FROM commands", &readable::<CommandKind>),
+            (
+                "commands",
+                "SELECT COALESCE(subject, 'order ' || id) AS name, document FROM commands",
+                &readable::<CommandKind>,
+            ),
         ];
         for (table, sql, read) in each {
             let mut reader = self.reader(DOING).await?;

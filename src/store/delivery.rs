@@ -223,7 +223,7 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn dead_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        self.read_each(READING, Statement::of(DEAD_ONES).bind(limit), delivery).await
+        self.read_each((READING, "a message"), Statement::of(DEAD_ONES).bind(limit), delivery).await
     }
 
     /// Lets all messages that were given up be sent again, or only those for this receiver or about this incident; how many.

@@ -20,7 +20,7 @@ const WRITING: &str = "write what was dispatched to";
 const MAX_WORDS: usize = 64;
 
 pub(super) const QUEUED: &str = "
-    SELECT q.seq, t.document FROM queue q
+    SELECT q.seq AS id, t.document FROM queue q
     JOIN transitions t ON t.tenant = q.tenant AND t.incident = q.incident AND t.number = q.number
     WHERE q.tenant = $1 ORDER BY q.seq LIMIT $2";
 pub(super) const ORDERS: &str =
@@ -65,8 +65,8 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn queued(&self, limit: u32) -> Result<Vec<Queued>, StoreError> {
-        let queued = |row: &Row| Ok(Queued { seq: row.get("seq")?, transition: parsed(row, "document")? });
-        self.read_each(READING, Statement::of(QUEUED).bind(limit), queued).await
+        let queued = |row: &Row| Ok(Queued { seq: row.get("id")?, transition: parsed(row, "document")? });
+        self.read_each((READING, "a transition"), Statement::of(QUEUED).bind(limit), queued).await
     }
 
     /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000; without what only a newer sigyn
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// When the store could not be read.
     pub async fn pending_orders(&self) -> Result<Vec<Command>, StoreError> {
-        self.read_each(READING, Statement::of(ORDERS), command).await
+        self.read_each((READING, "an order"), Statement::of(ORDERS), command).await
     }
 
     /// All that the dispatcher must find again, as (key, document), by key.

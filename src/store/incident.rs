@@ -59,7 +59,7 @@ pub(super) const MEMBERS: &str = concat!(
     " FROM incidents i WHERE i.tenant = $1 AND i.lead = $2 ORDER BY i.started_at, i.id LIMIT 1000"
 );
 pub(super) const OPEN: &str =
-    "SELECT document FROM incidents WHERE tenant = $1 AND watch = $2 AND open = 1 ORDER BY id";
+    "SELECT id, document FROM incidents WHERE tenant = $1 AND watch = $2 AND open = 1 ORDER BY id";
 pub(super) const TRANSITIONS: &str =
     "SELECT document FROM transitions WHERE tenant = $1 AND incident = $2 ORDER BY number";
 pub(super) const NOTICES: &str = "SELECT document FROM notices WHERE tenant = $1 AND incident = $2 ORDER BY number";
@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the file could not be read.
     pub async fn open_internal(&self) -> Result<Vec<Incident>, StoreError> {
-        self.read_each(DOING, Statement::of(OPEN).bind(SIGYN), |row| parsed(row, "document")).await
+        self.read_each((DOING, "an incident"), Statement::of(OPEN).bind(SIGYN), |row| parsed(row, "document")).await
     }
 
     /// The incident with this id, or the only one whose id begins so, with all that was told of it.

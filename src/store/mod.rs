@@ -23,6 +23,7 @@ mod share;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use serde::{Deserialize, Serialize};
 

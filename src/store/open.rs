@@ -20,6 +20,7 @@ use super::dispatch::write_words;
 use super::error::{base_code, failed, io_failed, text};
 use super::link::{Link, Row, Sql, Statement};
 use super::place::Place;
+use super::unread::Unread;
 use super::{Fence, StoreError};
 
 static FILE_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
@@ -59,6 +60,7 @@ pub(super) struct Inner {
     /// SQLite's own locks on it (POSIX), and the system releases it when the process dies.
     lock: std::sync::Mutex<Option<File>>,
     pub(super) chains: Chains,
+    pub(super) unread: Unread,
 }
 
 type Slot = Mutex<Option<Link>>;
@@ -173,8 +175,10 @@ impl Store {
         let (read_only, shown) = (writer.is_none(), place.to_string());
         let Access { lock, immutable } = access;
         let (writer, lock, turn) = (Mutex::new(writer), std::sync::Mutex::new(lock), AtomicUsize::new(0));
-        let chains = Chains::default();
-        Self { inner: Arc::new(Inner { place, shown, writer, readers, turn, read_only, immutable, lock, chains }) }
+        let (chains, unread) = (Chains::default(), Unread::default());
+        Self {
+            inner: Arc::new(Inner { place, shown, writer, readers, turn, read_only, immutable, lock, chains, unread }),
+        }
     }
 
     /// The one connection that writes; `doing` is for the message when there is none. What failed before, or was left
@@ -220,20 +224,6 @@ impl Store {
             rows = link.all(statement).await;
         }
         rows.and_then(|rows| rows.iter().map(each).collect()).map_err(|error| self.failed(doing, error))
-    }
-
-    /// As [`Store::read`], without the rows that cannot be read (a newer sigyn wrote them, or they are damaged): they stay where
-    /// they are, and hold up none of the others.
-    pub(super) async fn read_each<T>(
-        &self,
-        doing: &'static str,
-        statement: Statement,
-        each: impl Fn(&Row) -> Result<T, sqlx::Error>,
-    ) -> Result<Vec<T>, StoreError> {
-        let rows = self.read(doing, statement, |row| Ok(each(row))).await?;
-        let told =
-            |error: &sqlx::Error| tracing::warn!(%error, "a row is left aside: cannot {doing} {}", self.inner.shown);
-        Ok(rows.into_iter().filter_map(|row| row.inspect_err(told).ok()).collect())
     }
 
     /// Carries out one statement; returns how many rows it changed.

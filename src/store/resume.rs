@@ -123,7 +123,7 @@ impl Store {
     /// When the file could not be read.
     pub async fn pending_commands(&self) -> Result<Vec<Command>, StoreError> {
         const DOING: &str = "read the commands from";
-        self.read_each(DOING, Statement::of(COMMANDS), command).await
+        self.read_each((DOING, "a command"), Statement::of(COMMANDS), command).await
     }
 
     /// Whether the newest [`CommandKind::Internal`] about this problem said that it is there. So a part of sigyn knows

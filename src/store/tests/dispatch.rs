@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::incident::{Handling, Member};
+use crate::store::resume::command;
 
 on_both!(
     every_transition_is_queued_once_and_stays_until_it_is_taken,
@@ -70,6 +71,26 @@ async fn what_cannot_be_read_holds_up_nothing_else(ground: Ground) {
     let ids = |commands: Vec<crate::engine::Command>| commands.iter().map(|one| one.id).collect::<Vec<_>>();
     assert_eq!(ids(store.pending_orders().await.unwrap()), [2]);
     assert_eq!(ids(store.pending_commands().await.unwrap()), [4]);
+
+    // Said once, and shown for as long as they are there.
+    let news = async |store: &Store| {
+        let question = || Statement::of(super::super::dispatch::ORDERS);
+        let (_, news) = store.read_noting(("read", "an order"), question(), command).await.unwrap();
+        news.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(news(&store).await, [""; 0], "it was said above");
+    let spoil = "UPDATE commands SET document = '{\"kind\":\"of_tomorrow\"}' WHERE id = 2";
+    store.write("spoil", Statement::plain(spoil)).await.unwrap();
+    assert_eq!(news(&store).await, ["2"]);
+    assert_eq!(news(&store).await, [""; 0]);
+    let faults = store.check().await.unwrap().faults;
+    for name in
+        ["transitions: what is stored of 00aa ", "commands: what is stored of order 1 ", "of order 2 ", "of lag/one "]
+    {
+        assert_eq!(faults.iter().filter(|fault| fault.contains(name)).count(), 1, "{name}: {faults:?}");
+    }
+    store.close().await.unwrap();
+    assert_eq!(news(&ground.open().await).await, ["1", "2"], "another process says it once more");
 }
 
 async fn a_problem_of_two_groups_is_one_incident_in_lists(ground: Ground) {
