@@ -31,6 +31,10 @@ pub(super) struct Lead {
     pub(super) over_at: Nanos,
     /// What each route has heard, by path.
     pub(super) told: BTreeMap<String, Told>,
+    /// Receivers whose last message says that it is there, and how bad it was then: they must hear of its end, once, on
+    /// whatever route. Routes come and go, and may share receivers.
+    #[serde(default)]
+    pub(super) heard: BTreeMap<String, Severity>,
     /// Anomalous windows after which a snooze ends.
     pub(super) snoozed_windows: Option<u64>,
 }
@@ -102,6 +106,7 @@ impl Lead {
             opened_at: transition.at,
             over_at: transition.at,
             told: BTreeMap::new(),
+            heard: BTreeMap::new(),
             snoozed_windows: None,
         }
     }
@@ -156,6 +161,41 @@ impl Lead {
     /// Anomalous windows of all parts.
     pub(super) fn windows(&self) -> u64 {
         self.parts.values().map(|part| part.windows).sum()
+    }
+
+    /// What is news to a receiver that is to be told this: the whole story when it knows nothing, and nothing when it knows.
+    pub(super) fn news(&self, kind: TransitionKind, receiver: &str) -> Option<TransitionKind> {
+        match (kind, self.heard.get(receiver)) {
+            (kind, Some(heard)) if kind.is_full() => Some(kind).filter(|_| *heard < self.incident.severity),
+            (kind, Some(_)) => Some(kind),
+            (TransitionKind::Resolved | TransitionKind::Acknowledged, None) => None,
+            (_, None) => Some(self.full()),
+        }
+    }
+
+    /// The kind that tells the whole story.
+    pub(super) fn full(&self) -> TransitionKind {
+        match self.incident.handling.reopened_at {
+            Some(_) => TransitionKind::Reopened,
+            None => TransitionKind::Opened,
+        }
+    }
+
+    /// Notes who is told something.
+    pub(super) fn hear(&mut self, kind: TransitionKind, receiver: &str) {
+        if kind == TransitionKind::Resolved {
+            self.heard.remove(receiver);
+        } else {
+            self.heard.insert(receiver.to_owned(), self.incident.severity);
+        }
+    }
+
+    /// It goes on: an end that nobody has heard of yet is none.
+    pub(super) fn unend(&mut self) {
+        for told in self.told.values_mut() {
+            told.waits = told.waits.filter(|(kind, _)| *kind != TransitionKind::Resolved);
+            told.over = false;
+        }
     }
 
     /// As routes, silences and inhibition see it.

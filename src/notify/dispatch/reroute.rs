@@ -1,13 +1,14 @@
 //! New settings while something is open: what waits on a route that is gone must still be told.
 //!
 //! What comes in: what a restart has put back, and the routes as they are now. What goes out: the same, on routes that are
-//! there. What fires is told anew where the incident goes now (receivers that know it show one thing); of what is over, what
-//! waits goes there; rows of a digest go to the nearest route above. What never happens here: a message.
+//! there. What fires is told where the incident goes now, to those who have not heard of it; of what is over, what waits goes
+//! there; rows of a digest go to the nearest route above. Whoever heard of it on a route that is gone hears of its end in any
+//! case: see `Lead::heard`. What never happens here: a message.
 
 use super::lead::{Lead, Told};
 use super::{ALWAYS, Dispatcher};
 use crate::incident::TransitionKind;
-use crate::notify::route::Router;
+use crate::notify::route::{Route, Router};
 
 impl Dispatcher {
     pub(super) fn reroute(&mut self) {
@@ -31,26 +32,43 @@ impl Dispatcher {
     }
 }
 
-/// True when a route that it was told on is gone.
+/// True when a route that it was told on is gone, or tells others now.
 fn lead_rerouted(router: &Router, lead: &mut Lead) -> bool {
     let gone: Vec<String> =
         lead.told.keys().filter(|path| *path != ALWAYS && router.route(path).is_none()).cloned().collect();
     let gone: Vec<Told> = gone.iter().filter_map(|path| lead.told.remove(path)).collect();
     // Of several the one that knew most.
-    let Some(knew) = gone.into_iter().max_by_key(|told| (told.open, told.waits.is_some(), told.severity)) else {
-        return false;
-    };
-    let (firing, since) = (lead.is_firing(), lead.since);
+    let knew = gone.into_iter().max_by_key(|told| (told.open, told.waits.is_some(), told.severity));
+    let mut changed = knew.is_some();
     for route in router.matching(&lead.labels()) {
-        let knows = |told: &Told| told.open || told.waits.is_some() || (told.severity.is_some() && !knew.open);
-        if lead.told.get(&route.path).is_some_and(knows) {
-            continue;
-        }
-        // Who has heard of it hears that it is over, also when that comes before it is told anew.
-        let heard = Told { held: None, ..if firing && !knew.open { Told::default() } else { knew.clone() } };
-        let anew = Some((TransitionKind::Opened, since.saturating_add(route.group_wait)));
-        let waits = if firing { anew } else { heard.waits };
-        lead.told.insert(route.path.clone(), Told { waits, ..heard });
+        changed |= takes(lead, route, knew.as_ref());
     }
+    changed
+}
+
+/// What a route knows of an incident from now on; `knew`: what a route did that is gone. True when that is something else.
+fn takes(lead: &mut Lead, route: &Route, knew: Option<&Told>) -> bool {
+    let firing = lead.is_firing();
+    let strangers = firing && route.receivers.iter().any(|receiver| !lead.heard.contains_key(receiver));
+    let anew = Some((TransitionKind::Opened, lead.since.saturating_add(route.group_wait)));
+    if let Some(told) = lead.told.get_mut(&route.path) {
+        if told.open && told.waits.is_none() && strangers {
+            told.waits = anew;
+            return true;
+        }
+        let knows = |knew: &Told| told.open || told.waits.is_some() || (told.severity.is_some() && !knew.open);
+        if knew.is_none_or(knows) {
+            return false;
+        }
+    }
+    let Some(knew) = knew else { return false };
+    // That it is much worse says more than the story from its beginning.
+    let worse = matches!(knew.waits, Some((TransitionKind::Escalated, _)));
+    let told = match (firing, knew.open) {
+        (true, false) => Told { waits: anew, ..Told::default() },
+        (true, true) if strangers && !worse => Told { waits: anew, held: None, ..knew.clone() },
+        _ => Told { held: None, ..knew.clone() },
+    };
+    lead.told.insert(route.path.clone(), told);
     true
 }

@@ -130,10 +130,7 @@ impl Dispatcher {
                 lead.main.clone_from(&incident.id);
             }
             lead.put(incident, key);
-            for told in lead.told.values_mut() {
-                told.waits = told.waits.filter(|(kind, _)| *kind != TransitionKind::Resolved);
-                told.over = false;
-            }
+            lead.unend();
         }
         self.lead_of.insert(incident.id.clone(), id.clone());
         self.event(&id, kind, now);
@@ -187,6 +184,7 @@ impl Dispatcher {
             if !over && again && transition.kind != TransitionKind::Resolved {
                 lead.incident.handling.closed = None;
                 lead.incident.handling.reopened_at = Some(now);
+                lead.unend();
                 lead.settle();
                 self.event(id, TransitionKind::Reopened, now);
             }

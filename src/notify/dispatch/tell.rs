@@ -52,6 +52,7 @@ impl Dispatcher {
             if ends {
                 self.end(&id, (input.now, out));
             }
+            self.strays(&id, (input.now, out));
         }
         self.storms(input, out);
         self.digests(input.now, out);
@@ -99,8 +100,7 @@ impl Dispatcher {
             let kind = match (waits, told.severity) {
                 (Some((TransitionKind::Resolved, _)), _) => Some(TransitionKind::Resolved),
                 // The first that a route hears tells the whole story.
-                (Some(_), None) if lead.incident.handling.reopened_at.is_some() => Some(TransitionKind::Reopened),
-                (Some(_), None) => Some(TransitionKind::Opened),
+                (Some(_), None) => Some(lead.full()),
                 (Some((TransitionKind::Continued, _)), Some(severity)) if lead.incident.severity > severity => {
                     Some(TransitionKind::Escalated)
                 }
@@ -232,21 +232,49 @@ impl Dispatcher {
         None
     }
 
-    /// One notice for the routes that hear the same.
+    /// Tells the receivers of the routes that hear the same.
     fn notice(&mut self, id: &str, kind: TransitionKind, paths: &[String], (now, out): (Nanos, &mut Dispatch)) {
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let receivers = self.receivers(&paths);
-        let Some(lead) = self.leads.get_mut(id) else { return };
-        if receivers.is_empty() {
-            return;
-        }
-        lead.number += 1;
-        let notice = Transition { kind, number: lead.number, at: now, incident: lead.incident.clone() };
-        if paths.iter().any(|path| *path != ALWAYS) {
+        let told = self.say(id, kind, &self.receivers(&paths), (now, out));
+        if let Some(lead) = self.leads.get_mut(id).filter(|_| told && paths.iter().any(|path| *path != ALWAYS)) {
             lead.incident.handling.held_back = 0;
         }
-        self.dirty.leads.insert(id.to_owned());
-        self.deliver(notice, &receivers, out);
+    }
+
+    /// One notice for all to whom the same is news; whether it was news to anybody.
+    fn say(
+        &mut self,
+        id: &str,
+        kind: TransitionKind,
+        receivers: &BTreeSet<String>,
+        (now, out): (Nanos, &mut Dispatch),
+    ) -> bool {
+        let mut news: BTreeMap<TransitionKind, BTreeSet<String>> = BTreeMap::new();
+        let Some(lead) = self.leads.get_mut(id) else { return false };
+        for receiver in receivers {
+            if let Some(kind) = lead.news(kind, receiver) {
+                lead.hear(kind, receiver);
+                news.entry(kind).or_default().insert(receiver.clone());
+            }
+        }
+        let told = !news.is_empty();
+        for (kind, receivers) in news {
+            let Some(lead) = self.leads.get_mut(id) else { continue };
+            lead.number += 1;
+            let notice = Transition { kind, number: lead.number, at: now, incident: lead.incident.clone() };
+            self.dirty.leads.insert(id.to_owned());
+            self.deliver(notice, &receivers, out);
+        }
+        told
+    }
+
+    /// Tells the end at once to those who heard of it and whom no route will tell: theirs is gone, or tells others now.
+    fn strays(&mut self, id: &str, (now, out): (Nanos, &mut Dispatch)) {
+        let Some(lead) = self.leads.get(id).filter(|lead| !lead.is_firing() && !lead.heard.is_empty()) else { return };
+        let waiting = lead.told.iter().filter(|(_, told)| told.waits.is_some()).map(|(path, _)| path.as_str());
+        let later = self.receivers(&waiting.collect::<Vec<_>>());
+        let strays = lead.heard.keys().filter(|receiver| !later.contains(*receiver)).cloned().collect();
+        self.say(id, TransitionKind::Resolved, &strays, (now, out));
     }
 
     fn receivers(&self, paths: &[&str]) -> BTreeSet<String> {

@@ -60,6 +60,32 @@ fn what_is_over_before_anybody_heard_is_not_told() {
 }
 
 #[test]
+fn what_was_closed_while_a_route_was_silent_and_goes_on_is_not_over() {
+    let silent = || {
+        rules(
+            r#"{"receiver": "chat", "routes": [{"matchers": ["service=\"cart\""], "mute_time_intervals": ["late"]}]}"#,
+            r#"{"time_intervals": [{"name": "late", "time_intervals": [
+                {"times": [{"start_time": "22:10", "end_time": "23:50"}]}]}]}"#,
+        )
+    };
+    let mut world = World::new(silent);
+    let cart = incident("cart", 0, Severity::Warning);
+    world.feed(Opened, &cart);
+    world.until(1_000);
+    world.order("cart0000", Order::Resolve(Mark { at: world.now, ..mark() }));
+    world.until(5_000);
+    world.feed(Continued, &cart);
+    world.until(20_000);
+    world.feed(Resolved, &cart);
+    world.until(40_000);
+    // From 600 s to 6600 s nothing is told.
+    insta::assert_snapshot!(world.told(), @r"
+    30s chat: opened#1 cart
+    20000s chat: resolved#2 cart (1 held back)
+    ");
+}
+
+#[test]
 fn what_was_over_before_an_outage_ended_is_told_with_its_end() {
     let mut world = World::new(plain);
     let cart = incident("cart", 0, Severity::Warning);

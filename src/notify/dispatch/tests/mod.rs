@@ -3,6 +3,7 @@
 mod held;
 mod life;
 mod property;
+mod receivers;
 mod routes;
 
 use super::*;
@@ -26,15 +27,16 @@ struct World {
     state: BTreeMap<String, String>,
     told: Vec<String>,
     keys: BTreeSet<String>,
+    /// Who was told what of which incident, and how bad it was then.
+    heard: Vec<(String, String, TransitionKind, Severity)>,
     restarts: bool,
 }
 
 fn rules(route: &str, rest: &str) -> Rules {
     let route: RouteConfig = serde_json::from_str(route).unwrap();
-    let receivers = ["chat", "pager"].map(ToOwned::to_owned);
-    let intervals = Vec::new();
-    let tree = RouteRules { route: &route, time_intervals: &intervals, receivers: &receivers };
+    let receivers = ["chat", "desk", "pager"].map(ToOwned::to_owned);
     let config: NotifyConfig = serde_json::from_str(rest).unwrap();
+    let tree = RouteRules { route: &route, time_intervals: &config.time_intervals, receivers: &receivers };
     Rules {
         router: Router::new(&tree).unwrap(),
         inhibit: config.inhibit_rules.clone(),
@@ -71,7 +73,7 @@ impl World {
     fn new(rules: fn() -> Rules) -> Self {
         let dispatcher = Dispatcher::new(rules(), Silences::new());
         let (state, told, keys) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Self { dispatcher, rules, now: START, wrong: 0, seq: 0, state, told, keys, restarts: false }
+        Self { dispatcher, rules, now: START, wrong: 0, seq: 0, state, told, keys, heard: Vec::new(), restarts: false }
     }
 
     fn at(&mut self, seconds: i64) {
@@ -99,6 +101,7 @@ impl World {
         for (receiver, one) in &out.deliveries {
             assert!(self.keys.insert(one.key.clone()), "{} is told twice", one.key);
             let Transition { kind, number, incident, .. } = &one.transition;
+            self.heard.push((receiver.clone(), incident.id.clone(), *kind, incident.severity));
             let members: Vec<String> = incident
                 .handling
                 .members

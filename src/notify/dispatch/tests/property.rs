@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Feed(u8, TransitionKind, Severity),
     Wait(u32),
     Ack(u8),
@@ -13,7 +13,7 @@ enum Act {
     Close(u8),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     let kind = prop_oneof![Just(Opened), Just(Opened), Just(Continued), Just(Resolved), Just(Escalated)];
     let severity = prop_oneof![Just(Severity::Info), Just(Severity::Warning), Just(Severity::Critical)];
     prop_oneof![
@@ -47,7 +47,7 @@ fn play(acts: &[Act], restarts: bool) -> World {
     world
 }
 
-fn happens(world: &mut World, open: &mut BTreeMap<u8, Incident>, act: &Act) {
+pub(super) fn happens(world: &mut World, open: &mut BTreeMap<u8, Incident>, act: &Act) {
     match act {
         Act::Feed(who, kind, severity) => {
             let minute = (world.now - START) / MINUTE;

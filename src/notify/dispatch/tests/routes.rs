@@ -36,8 +36,7 @@ fn new_routes_tell_what_waited_on_the_old_ones() {
             "),
             (_, None) => insta::assert_snapshot!(told, @r"
             30s pager: opened#1 cart
-            100s pager: opened#2 cart
-            400s pager: resolved#3 cart
+            400s pager: resolved#2 cart
             "),
             // It was over, and its end waited for its interval.
             (_, Some(_)) => insta::assert_snapshot!(told, @r"
