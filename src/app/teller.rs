@@ -216,7 +216,15 @@ impl Teller {
         let mut dispatcher = Dispatcher::new(self.rules.clone(), silences);
         let state = self.store.dispatch_state().await?;
         for error in dispatcher.restore(state.iter().map(|(key, document)| (key.as_str(), document.as_str()))) {
-            tracing::error!(error, "what was told of an incident cannot be read any more");
+            tracing::error!(
+                error,
+                "what was told of an incident cannot be read any more; it is told as far as the store knows it otherwise"
+            );
+        }
+        for id in dispatcher.wanting() {
+            if let Some(known) = self.store.recall(&id).await? {
+                dispatcher.recall(&id, known);
+            }
         }
         Ok(dispatcher)
     }
@@ -225,4 +233,50 @@ impl Teller {
 fn stored(silence: &Silence) -> StoredSilence {
     let ends_at = Some(silence.ends_at).filter(|at| *at != FOREVER);
     StoredSilence { id: silence.id.clone(), document: silence.document(), ends_at, expired_at: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::Step;
+    use crate::incident::{Incident, State, Transition, TransitionKind};
+    use crate::notify::fixture;
+    use crate::store::{Commit, DeliveryState};
+
+    async fn happens(store: &Store, number: u64, kind: TransitionKind, incident: Incident) {
+        let transitions = vec![Transition { kind, number, at: incident.last_seen, incident: incident.clone() }];
+        let step = Step { transitions, incidents: vec![incident], ..Step::default() };
+        store.commit(&Commit { step: &step, source_state: None, fence: None }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_heard_a_beginning_hears_the_end_also_when_what_was_noted_cannot_be_read() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let (clock, settings) = (Clock::fast(fixture::START, 1.0), Settings::default());
+        let heard = (vec!["chat".to_owned()], vec!["remediation_log".to_owned()]);
+        let teller = Teller::new((&store, &Leases::new(&store)), &clock, &settings, heard, Arc::default()).unwrap();
+        let cart = fixture::opened().incident;
+        happens(&store, 1, TransitionKind::Opened, cart.clone()).await;
+        teller.pass(true).await;
+        // As a newer sigyn would write it, or a bad disk.
+        let state = [(format!("lead/{}", cart.id), Some("{}".to_owned()))];
+        store.commit_dispatch(&Dispatched { state: &state, ..Dispatched::default() }).await.unwrap();
+        assert_eq!(store.check().await.unwrap().faults.len(), 1);
+        teller.forget().await;
+        let over = Incident { state: State::Resolved, resolved_at: Some(cart.last_seen), ..cart.clone() };
+        happens(&store, 2, TransitionKind::Resolved, over).await;
+        teller.pass(true).await;
+        let rows = store.incident(&cart.id).await.unwrap().unwrap().deliveries;
+        let mut told: Vec<_> = rows.iter().map(|row| (row.receiver.as_str(), row.kind.as_str())).collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [("chat", "opened"), ("chat", "resolved"), ("remediation_log", "opened"), ("remediation_log", "resolved")]
+        );
+        assert!(rows.iter().all(|row| row.state == DeliveryState::Pending));
+        assert_eq!(store.check().await.unwrap().faults, [""; 0], "what could not be read is gone with its end");
+    }
 }

@@ -10,6 +10,7 @@ use super::table::TABLES;
 use super::{Store, StoreError};
 use crate::engine::CommandKind;
 use crate::incident::{Handling, Incident, State, Transition};
+use crate::notify::dispatch::readable as readable_state;
 
 const DOING: &str = "check";
 
@@ -66,7 +67,11 @@ impl Store {
             named::<State>(row, "state")?;
             row.get::<Option<&str>>("handling")?.map(|_| parsed::<Handling>(row, "handling")).transpose().map(|_| ())
         };
-        let each: [(&str, &str, Look<'_>); 4] = [
+        let told = |row: &Row| {
+            let (key, document) = (row.get::<&str>("name")?, row.get::<&str>("document")?);
+            readable_state(key, document).map_err(|error| sqlx::Error::Decode(error.into()))
+        };
+        let each: [(&str, &str, Look<'_>); 5] = [
             ("incidents", "SELECT id AS name, document, state, handling FROM incidents", &incident),
             ("transitions", "SELECT incident AS name, document FROM transitions", &readable::<Transition>),
             ("notices", "SELECT incident AS name, document FROM notices", &readable::<Transition>),
@@ -75,6 +80,7 @@ impl Store {
                 "SELECT COALESCE(subject, 'order ' || id) AS name, document FROM commands",
                 &readable::<CommandKind>,
             ),
+            ("dispatch", "SELECT key AS name, document FROM dispatch", &told),
         ];
         for (table, sql, read) in each {
             let mut reader = self.reader(DOING).await?;

@@ -53,6 +53,20 @@ pub(super) const BY_PREFIX: &str = concat!(
     columns!(),
     " FROM incidents i WHERE i.tenant = $1 AND i.id >= $2 AND i.id < $3 ORDER BY i.id LIMIT 2"
 );
+/// With what stands beside its documents.
+macro_rules! part {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", i.watch, i.fingerprint, i.started_at, i.open FROM incidents i WHERE i.tenant = $1 AND ",
+            $condition
+        )
+    };
+}
+
+pub(super) const PART: &str = part!("i.id = $2");
+pub(super) const PARTS: &str = part!("i.lead = $2 ORDER BY i.started_at, i.id LIMIT 1000");
 pub(super) const MEMBERS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -161,7 +175,7 @@ async fn detail(reader: &mut Link, found: Incident) -> Result<IncidentDetail, sq
 }
 
 /// Reads a row with the columns of `columns!`.
-fn incident(row: &Row) -> Result<Incident, sqlx::Error> {
+pub(super) fn incident(row: &Row) -> Result<Incident, sqlx::Error> {
     let incident: Incident = parsed(row, "document")?;
     if row.get::<Option<&str>>("handling")?.is_none() {
         return Ok(incident);

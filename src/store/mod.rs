@@ -18,6 +18,7 @@ mod open;
 mod patch;
 mod place;
 mod prune;
+mod recall;
 mod resume;
 mod share;
 mod table;

@@ -11,7 +11,7 @@ use crate::notify::route;
 use crate::time::Nanos;
 
 /// Groups of one problem that are shown; more are counted only.
-const MAX_PARTS: usize = 200;
+pub(super) const MAX_PARTS: usize = 200;
 
 /// An incident as people see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,15 +207,6 @@ impl Lead {
     pub(super) fn problem(&self) -> String {
         problem(&self.incident)
     }
-}
-
-/// How many notices there were of a lead whose document cannot be read any more.
-pub(super) fn notices(document: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Numbered {
-        number: u64,
-    }
-    serde_json::from_str::<Numbered>(document).ok().map(|lead| lead.number)
 }
 
 /// The place and the kind of an incident's problem: the fingerprint of its group, and its title, which has no counts.

@@ -15,6 +15,7 @@
 mod book;
 mod clock;
 mod lead;
+mod recall;
 mod reroute;
 mod take;
 mod tell;
@@ -24,6 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::book::interruptions;
+pub use self::recall::{Recalled, readable};
 
 use self::book::Book;
 use self::lead::{Lead, Past};
@@ -122,8 +124,10 @@ pub struct Dispatcher {
     past: BTreeMap<String, Past>,
     /// By the path of the route.
     books: BTreeMap<String, Book>,
-    /// Notices of incidents whose document could not be read: a number that was told is never told again.
-    unread: BTreeMap<String, u64>,
+    /// Incidents of which more must be known.
+    wanting: BTreeSet<String>,
+    /// Put back, and routes may be others than before.
+    restored: bool,
     dirty: Dirty,
 }
 
@@ -146,12 +150,14 @@ impl Dispatcher {
             lead_of: BTreeMap::new(),
             past: BTreeMap::new(),
             books: BTreeMap::new(),
-            unread: BTreeMap::new(),
+            wanting: BTreeSet::new(),
+            restored: false,
             dirty: Dirty::default(),
         }
     }
 
-    /// Puts back what [`Dispatch::state`] has left in the store. What cannot be read any more is left out and named.
+    /// Puts back what [`Dispatch::state`] has left in the store. What cannot be read any more is left out and
+    /// named; see [`Dispatcher::wanting`].
     pub fn restore<'a>(&mut self, state: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
         let mut unreadable = Vec::new();
         for (key, document) in state {
@@ -159,6 +165,9 @@ impl Dispatcher {
             let name = id.to_owned();
             let read = match kind {
                 "lead" => serde_json::from_str(document).map(|lead: Lead| {
+                    if !recall::notes_heard(document) {
+                        self.wanting.insert(name.clone());
+                    }
                     self.lead_of.extend(lead.parts.keys().map(|part| (part.clone(), name.clone())));
                     self.leads.insert(name, lead);
                 }),
@@ -168,17 +177,21 @@ impl Dispatcher {
             };
             if let Err(error) = read {
                 unreadable.push(format!("{key}: {error}"));
-                let told = lead::notices(document).filter(|_| kind == "lead");
-                self.unread.extend(told.map(|told| (id.to_owned(), told)));
+                if kind == "lead" {
+                    self.wanting.insert(id.to_owned());
+                }
             }
         }
-        self.reroute();
+        self.restored = true;
         unreadable
     }
 
     /// Deals with what has come and with what is due.
     pub fn step(&mut self, input: &Input<'_>) -> Dispatch {
         let mut out = Dispatch::default();
+        if std::mem::take(&mut self.restored) {
+            self.reroute();
+        }
         self.set_back(input.now);
         self.take(input, &mut out);
         self.order(input, &mut out);

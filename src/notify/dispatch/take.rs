@@ -78,7 +78,7 @@ impl Dispatcher {
     }
 
     /// Only incidents with the same key may be one: what the first route that takes it groups by.
-    fn key(&self, incident: &Incident) -> String {
+    pub(super) fn key(&self, incident: &Incident) -> String {
         if incident.watch == SIGYN {
             return format!("{SIGYN}:{}", incident.id);
         }
@@ -98,7 +98,6 @@ impl Dispatcher {
             self.event(&host, TransitionKind::Continued, now);
         } else {
             let mut lead = Lead::new(transition, key, now);
-            lead.number = self.unread.remove(&id).unwrap_or(0);
             lead.settle();
             self.leads.insert(id.clone(), lead);
             self.event(&id, TransitionKind::Opened, now);

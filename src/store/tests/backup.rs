@@ -75,6 +75,14 @@ async fn a_whole_store_is_well_and_a_damaged_one_is_not(ground: Ground) {
     let health = store.check().await.unwrap();
     assert_eq!(health.faults.len(), 1);
     assert!(health.faults[0].starts_with("transitions: what is stored of 00aa cannot be read"), "{:?}", health.faults);
+    let state = [("lead/00aa".to_owned(), Some("{}".to_owned()))];
+    store.commit_dispatch(&Dispatched { state: &state, ..Dispatched::default() }).await.unwrap();
+    let health = store.check().await.unwrap();
+    assert!(
+        health.faults[1].starts_with("dispatch: what is stored of lead/00aa cannot be read"),
+        "{:?}",
+        health.faults
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ on_both!(
     incidents_are_found_by_words_of_their_titles_page_by_page,
     orders_and_silences_are_kept_until_they_are_done,
     what_cannot_be_read_holds_up_nothing_else,
+    what_was_told_of_an_incident_is_known_without_its_documents,
     who_lost_the_lease_writes_nothing,
     open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do,
     a_store_of_an_older_sigyn_keeps_its_messages_and_their_order,
@@ -226,6 +227,61 @@ async fn orders_and_silences_are_kept_until_they_are_done(ground: Ground) {
     let gone = [("s1".to_owned(), None)];
     store.commit_dispatch(&Dispatched { silences: &gone, ..Dispatched::default() }).await.unwrap();
     assert_eq!(store.silences().await.unwrap(), []);
+}
+
+async fn what_was_told_of_an_incident_is_known_without_its_documents(ground: Ground) {
+    let store = ground.open().await;
+    assert_eq!(store.recall("00aa").await.unwrap(), None);
+    let lead = Incident { severity: Severity::Critical, ..firing("00aa") };
+    let member = firing("00bb");
+    let (step, _) = told(vec![
+        transition(1, TransitionKind::Opened, lead.clone()),
+        transition(1, TransitionKind::Opened, member.clone()),
+    ]);
+    write(&store, &step, &[], T0).await;
+    let handling = Handling { members: vec![Member::from(&member)], ..Handling::default() };
+    let seen = Incident { handling, ..lead.clone() };
+    let part =
+        Incident { handling: Handling { lead: Some("00aa".to_owned()), ..Handling::default() }, ..member.clone() };
+    let handled = [seen.clone(), part];
+    store.commit_dispatch(&Dispatched { incidents: &handled, ..Dispatched::default() }).await.unwrap();
+    let bad = |one: &Incident| Incident { severity: Severity::Warning, ..one.clone() };
+    for (number, kind, incident, receivers) in [
+        (1, TransitionKind::Opened, bad(&seen), &["chat", "desk", "slack"][..]),
+        (2, TransitionKind::Escalated, seen.clone(), &["chat", "desk"]),
+        (3, TransitionKind::Resolved, seen.clone(), &["desk"]),
+    ] {
+        let notice = Transition { at: T0 + number, ..transition(number.unsigned_abs(), kind, incident) };
+        tell(&store, &deliveries(&notice, receivers), T0).await;
+    }
+    let known = store.recall("00aa").await.unwrap().unwrap();
+    assert_eq!(known.incident, seen);
+    assert_eq!(known.parts, [(lead, true), (member, true)]);
+    assert_eq!(known.last, (3, T0 + 3));
+    let heard = |one: &str, severity| (one.to_owned(), severity);
+    let expected = [heard("chat", Severity::Critical), heard("slack", Severity::Warning)];
+    assert_eq!(known.heard.into_iter().collect::<Vec<_>>(), expected);
+
+    // One part is over, and no document can be read.
+    let over = Step { incidents: vec![incident("00bb", T0, State::Resolved)], ..Step::default() };
+    write(&store, &over, &[], T0).await;
+    for spoil in [
+        "UPDATE incidents SET document = '{}', handling = '{\"members\": 1}'",
+        "UPDATE notices SET document = '{\"kind\":\"of tomorrow\"}'",
+    ] {
+        store.write("spoil", Statement::plain(spoil)).await.unwrap();
+    }
+    let known = store.recall("00aa").await.unwrap().unwrap();
+    let Incident { id, title, severity, started_at, .. } = known.incident;
+    assert_eq!((id, title, severity, started_at), (seen.id, seen.title, seen.severity, seen.started_at));
+    assert!(known.incident.detail.is_some_and(|detail| detail.contains("cannot be read")));
+    assert_eq!(
+        known.parts.iter().map(|(part, open)| (part.id.as_str(), *open)).collect::<Vec<_>>(),
+        [("00aa", true), ("00bb", false)]
+    );
+    assert_eq!(known.last, (3, T0 + 3));
+    let expected = [heard("chat", Severity::Info), heard("slack", Severity::Info)];
+    assert_eq!(known.heard.into_iter().collect::<Vec<_>>(), expected);
 }
 
 async fn who_lost_the_lease_writes_nothing(ground: Ground) {

@@ -3,6 +3,7 @@
 mod held;
 mod life;
 mod property;
+mod recall;
 mod receivers;
 mod routes;
 

@@ -63,21 +63,3 @@ fn what_stands_in_the_digest_of_a_route_that_is_gone_is_told_above() {
     world.until(100_000);
     assert_eq!(world.told(), "36000s chat: opened#1 digest: 1 incident with cart");
 }
-
-#[test]
-fn what_cannot_be_read_any_more_takes_no_number_twice() {
-    let mut world = World::new(plain);
-    let cart = incident("cart", 0, Severity::Warning);
-    world.feed(Opened, &cart);
-    world.until(100);
-    world.dispatcher = Dispatcher::new(plain(), Silences::new());
-    let unread = world.dispatcher.restore([("lead/cart0000", r#"{"number": 1, "of": "another version"}"#)]);
-    assert_eq!(unread.len(), 1, "{unread:?}");
-    world.feed(Continued, &cart);
-    world.until(200);
-    // The same key would be taken for a message that is there already, and never be sent.
-    insta::assert_snapshot!(world.told(), @r"
-    30s chat: opened#1 cart
-    130s chat: opened#2 cart
-    ");
-}
