@@ -7,7 +7,7 @@ use super::link::{Row, Statement};
 use super::resume::{count, named, parsed};
 use super::{Delivery, DeliveryCounts, Store, StoreError};
 use crate::notify::{Notification, Receipt};
-use crate::time::{Nanos, SECOND};
+use crate::time::{MINUTE, Nanos, SECOND};
 
 const READING: &str = "read the outbox of";
 const WRITING: &str = "write to the outbox of";
@@ -67,10 +67,12 @@ pub(super) const LAST_TRY: &str = "
 pub(super) const UNTRIED: &str = "
     UPDATE deliveries SET first_try = first_try + $3 - CASE WHEN next_at > $4 THEN next_at ELSE $4 END, changed_at = $3
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try IS NOT NULL AND next_at < $3";
-/// Nobody is there to take it, which counts as a try; a first one of the future was noted by a clock that was ahead.
+/// Nobody is there to take it, which counts as a try; a first one of the future was noted by a clock that was ahead. What
+/// was tried a moment ago is left, so that a row is not written with each new one.
 pub(super) const MISSED: &str = "
     UPDATE deliveries SET first_try = CASE WHEN first_try < $3 THEN first_try ELSE $3 END, changed_at = $3, error = $4
-    WHERE tenant = $1 AND receiver = $2 AND state = 'pending'";
+    WHERE tenant = $1 AND receiver = $2 AND state = 'pending'
+        AND (first_try IS NULL OR changed_at <= $5 OR changed_at > $3)";
 pub(super) const ABANDON: &str = "
     UPDATE deliveries SET state = 'dead', changed_at = $4
     WHERE tenant = $1 AND receiver = $2 AND state = 'pending' AND first_try < $3";
@@ -202,12 +204,13 @@ impl Store {
         }
     }
 
-    /// What waits for a receiver that is not there was tried now, in vain.
+    /// What waits for a receiver that is not there was tried now, in vain, unless it was within the last minute.
     ///
     /// # Errors
     /// When the file could not be written.
     pub async fn deliveries_missed(&self, receiver: &str, error: &str, now: Nanos) -> Result<(), StoreError> {
-        self.change(Statement::of(MISSED).bind(receiver).bind(now).bind(error)).await
+        let before = now.saturating_sub(MINUTE);
+        self.change(Statement::of(MISSED).bind(receiver).bind(now).bind(error).bind(before)).await
     }
 
     /// Gives up what waits for a receiver and was first tried before `before`; how many.

@@ -13,7 +13,8 @@ async fn looked_after(world: &World, running: &Running) {
     let now = world.now.load(Ordering::SeqCst);
     world
         .until(running, 0, async || {
-            rows(world).await.iter().all(|row| row.state == DeliveryState::Dead || row.changed_at == now)
+            let looked = |row: &crate::store::Delivery| row.first_try.is_some() && row.changed_at == now;
+            rows(world).await.iter().all(|row| row.state == DeliveryState::Dead || looked(row))
         })
         .await;
 }
@@ -50,6 +51,19 @@ async fn they_are_given_up_after_a_day_in_which_a_sigyn_ran() {
     let rows = rows(&world).await;
     assert_eq!(rows[0].error.as_deref(), Some("`slack` is not in the settings any more"));
     assert_eq!(rows[1].state, DeliveryState::Pending);
+}
+
+#[tokio::test]
+async fn each_row_is_written_once_a_minute_at_most() {
+    let world = without_slack().await;
+    let running = world.start();
+    looked_after(&world, &running).await;
+    let first = rows(&world).await;
+    world.now.fetch_add(MINUTE / 2, Ordering::SeqCst);
+    world.tell("aa", 2).await;
+    world.until(&running, 0, async || rows(&world).await[1].first_try.is_some()).await;
+    running.stop().await;
+    assert_eq!(rows(&world).await[0], first[0]);
 }
 
 #[tokio::test]
