@@ -60,13 +60,18 @@ pub(super) const WORD: &str = "
     INSERT INTO words (tenant, word, started_at, incident) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 impl Store {
-    /// Transitions that were committed and not taken yet, oldest first, at most `limit`; without those that cannot be read.
+    /// Transitions that were committed and not taken yet, oldest first, at most `limit`; without those that cannot be read,
+    /// of which any number may stand before them.
     ///
     /// # Errors
     /// When the store could not be read.
     pub async fn queued(&self, limit: u32) -> Result<Vec<Queued>, StoreError> {
         let queued = |row: &Row| Ok(Queued { seq: row.get("id")?, transition: parsed(row, "document")? });
-        self.read_each((READING, "a transition"), Statement::of(QUEUED).bind(limit), queued).await
+        const KIND: &str = "a transition";
+        let all = limit.saturating_add(self.inner.unread.count(KIND));
+        let mut found = self.read_each((READING, KIND), Statement::of(QUEUED).bind(all), queued).await?;
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
     /// What people ordered and the dispatcher has not done yet, oldest first, at most 1000; without what only a newer sigyn

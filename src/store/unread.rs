@@ -18,6 +18,12 @@ pub(super) struct Unread(Mutex<BTreeMap<&'static str, BTreeSet<String>>>);
 pub(super) type Left = (String, sqlx::Error);
 
 impl Unread {
+    /// How many there were at the last look.
+    pub(super) fn count(&self, kind: &str) -> u32 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(kind).map_or(0, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX))
+    }
+
     /// Those that were not among `kind` at the last look.
     fn news(&self, kind: &'static str, left: Vec<Left>) -> Vec<Left> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

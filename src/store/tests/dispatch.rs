@@ -10,6 +10,7 @@ on_both!(
     incidents_are_found_by_words_of_their_titles_page_by_page,
     orders_and_silences_are_kept_until_they_are_done,
     what_cannot_be_read_holds_up_nothing_else,
+    however_much_cannot_be_read_what_comes_after_it_is_found,
     what_was_told_of_an_incident_is_known_without_its_documents,
     who_lost_the_lease_writes_nothing,
     open_incidents_about_sigyn_itself_are_the_engines_whatever_people_do,
@@ -92,6 +93,21 @@ async fn what_cannot_be_read_holds_up_nothing_else(ground: Ground) {
     }
     store.close().await.unwrap();
     assert_eq!(news(&ground.open().await).await, ["1", "2"], "another process says it once more");
+}
+
+async fn however_much_cannot_be_read_what_comes_after_it_is_found(ground: Ground) {
+    let store = ground.open().await;
+    let all = (0..9).map(|n| transition(1, TransitionKind::Opened, firing(&format!("{n:04}"))));
+    write(&store, &told(all.collect()).0, &[], T0).await;
+    let spoil = "UPDATE transitions SET document = '{}' WHERE incident < '0007'";
+    store.write("spoil", Statement::plain(spoil)).await.unwrap();
+    let mut looks = Vec::new();
+    for _ in 0..5 {
+        let found = store.queued(2).await.unwrap();
+        looks.push(found.into_iter().map(|one| one.transition.incident.id).collect::<Vec<_>>());
+    }
+    assert_eq!(looks.last().unwrap(), &["0007", "0008"], "{looks:?}");
+    assert!(looks.iter().all(|look| look.len() <= 2), "{looks:?}");
 }
 
 async fn a_problem_of_two_groups_is_one_incident_in_lists(ground: Ground) {
