@@ -26,7 +26,7 @@ fn known(world: &World, parts: &[(&Incident, bool)]) -> Recalled {
 
 impl World {
     /// Restarts with a document that cannot be read.
-    fn spoil(&mut self, rules: fn() -> Rules, parts: &[(&Incident, bool)]) {
+    pub(super) fn spoil(&mut self, rules: fn() -> Rules, parts: &[(&Incident, bool)]) {
         let id = &parts[0].0.id;
         let document = r#"{"of": "another version"}"#;
         assert!(self.state.insert(format!("lead/{id}"), document.to_owned()).is_some(), "{id}");
