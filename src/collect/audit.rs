@@ -12,6 +12,8 @@ use crate::time::{Nanos, SECOND, TimeRange};
 
 /// At most so many lines are read again into one batch.
 const MAX_LINES: u64 = 200_000;
+/// More than a few pages.
+const PAGES: u64 = 20_000;
 
 /// A range that grew and is being read again; it can be gone on with after a failure.
 pub(super) struct Amend {
@@ -121,8 +123,12 @@ impl Loki {
     /// Reads the range again, all of it into one batch; `keep` takes what is done so far when a request fails.
     async fn carry_out(&mut self, mut amend: Amend, keep: impl FnOnce(&mut Self, Amend)) -> Result<Batch, Stop> {
         let late: u64 = amend.grown.iter().map(|(_, late)| late).sum();
-        if self.ledger.expected(amend.range) + late > MAX_LINES {
+        let lines = self.ledger.expected(amend.range) + late;
+        if lines > MAX_LINES {
             return Ok(self.too_many(amend));
+        }
+        if lines > PAGES && amend.batch.is_empty() {
+            amend.batch.reserve_apart();
         }
         while amend.at < amend.range.end {
             match self.reader.page(amend.at, amend.range.end, &mut amend.batch).await {

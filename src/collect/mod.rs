@@ -225,6 +225,14 @@ impl Batch {
         self.text.reserve(bytes);
     }
 
+    /// Makes room for a batch that may become large, as one that allocators give back whole. glibc maps what is larger than 32 MB by
+    /// itself; a smaller block that was mapped makes it keep all such blocks from then on, and what is free between them
+    /// (`mallopt(3)`, `M_MMAP_THRESHOLD`). Room that is not written takes no memory.
+    pub fn reserve_apart(&mut self) {
+        const APART: usize = 33 << 20;
+        self.reserve(APART / size_of::<Span>(), APART);
+    }
+
     /// Adds an entry of the stream with this index. Returns false, and leaves the batch as it was, when the buffer
     /// would pass 4 GiB.
     pub fn push(&mut self, ts: Nanos, stream: usize, line: &str, detected_level: Option<Level>) -> bool {
