@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::byte::{
     AT, BLANK, DIGIT, DOT, NOT_HEX, SLASH, STOP, class, is_alnum, is_blank, is_day, is_host, is_method, is_month,
-    is_place, is_source_ending, is_stop, is_truth, is_unit, mix, strip_end, word_hash,
+    is_place, is_size_unit, is_source_ending, is_stop, is_truth, is_unit, mix, strip_end, word_hash,
 };
 
 /// Atoms of a message that are looked at.
@@ -106,7 +106,7 @@ impl Atoms {
                 at = match quoted_end(message, at) {
                     Some(end) if self.len == 0 && is_sentence(&message[at + 1..end - 1]) => {
                         unquote = end - 1;
-                        self.delimiter(byte, at);
+                        self.delimiter(message, byte, at);
                         at + 1
                     }
                     Some(end) => self.quoted(message, at, end),
@@ -143,7 +143,7 @@ impl Atoms {
         if byte == b')' && self.len > 0 && self.hash[self.len - 1] == u64::from(b'(') {
             self.variable(at, at);
         }
-        self.delimiter(byte, at);
+        self.delimiter(message, byte, at);
         if byte == b'=' && is_blank(next) && at > 0 && !is_blank(before) && !value_follows(message, at + 1) {
             self.variable(at + 1, at + 1);
         }
@@ -256,7 +256,7 @@ impl Atoms {
         }
     }
 
-    fn delimiter(&mut self, byte: u8, at: usize) {
+    fn delimiter(&mut self, message: &[u8], byte: u8, at: usize) {
         match byte {
             b'(' | b'[' | b'{' => {
                 if let Some(open) = self.open.get_mut(self.opens) {
@@ -264,16 +264,41 @@ impl Atoms {
                     self.opens += 1;
                 }
             }
-            b')' | b']' | b'}' if self.opens > 0 && self.close(at) => return,
+            b')' | b']' | b'}' if self.opens > 0 && self.close(message, at) => return,
             _ => {}
         }
         self.put(u64::from(byte), at, at + 1);
     }
 
+    /// Whether the bracket that opens at atom `open` says the amount before it again in another unit, and nothing else.
+    fn is_said_again(&self, message: &[u8], open: usize) -> bool {
+        let round = self.hash.get(open) == Some(&u64::from(b'('));
+        let before = open.checked_sub(1).filter(|before| self.hash.get(*before) == Some(&V));
+        let Some(before) = before.filter(|_| round && self.len == open + 2 && self.hash.get(open + 1) == Some(&V))
+        else {
+            return false;
+        };
+        let amount = |i: usize| {
+            let (start, end) = *self.span.get(i)?;
+            amount(message.get(start as usize..end as usize)?)
+        };
+        let both = (amount(before), amount(open + 1));
+        matches!(
+            both,
+            (Some(Amount::Plain | Amount::Size), Some(Amount::Size)) | (Some(Amount::Time), Some(Amount::Time))
+        )
+    }
+
     /// What a closing bracket makes of what it closes; true when the bracket itself is no atom any more.
-    fn close(&mut self, at: usize) -> bool {
+    fn close(&mut self, message: &[u8], at: usize) -> bool {
         self.opens -= 1;
         let open = usize::from(self.open[self.opens]).min(self.len);
+        if self.is_said_again(message, open) {
+            // With it or without: `512 bytes`, `1190 bytes (1.16 KB)`.
+            self.span[open - 1].1 = (at + 1) as u32;
+            self.len = open;
+            return true;
+        }
         let inner = self.hash.get(open + 1..self.len).unwrap_or_default();
         let (comma, equals) = (u64::from(b','), u64::from(b'='));
         if self.opens >= 2 && inner.iter().any(|atom| *atom == comma || *atom == equals) {
@@ -296,6 +321,27 @@ impl Atoms {
             self.len = open + 2;
         }
         false
+    }
+}
+
+/// What a text measures, when it ends in an amount: a number, and a unit or none.
+#[derive(Clone, Copy, PartialEq)]
+enum Amount {
+    Plain,
+    Size,
+    Time,
+}
+
+fn amount(text: &[u8]) -> Option<Amount> {
+    let text = text.rsplit(|b| matches!(b, b',' | b':' | b'=')).next().unwrap_or_default().trim_ascii();
+    let digits = text.iter().position(|b| !(b.is_ascii_digit() || *b == b'.')).unwrap_or(text.len());
+    let unit = text.get(digits..).unwrap_or_default().trim_ascii();
+    match unit {
+        _ if digits == 0 => None,
+        b"" => Some(Amount::Plain),
+        _ if is_size_unit(unit) => Some(Amount::Size),
+        _ if is_unit(unit) && unit != b"%" => Some(Amount::Time),
+        _ => None,
     }
 }
 

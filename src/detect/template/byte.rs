@@ -295,6 +295,13 @@ pub(super) fn is_unit(word: &[u8]) -> bool {
     })
 }
 
+/// A unit of how much there is.
+pub(super) fn is_size_unit(word: &[u8]) -> bool {
+    lower::<5>(word, |word| {
+        matches!(word, b"b" | b"kb" | b"mb" | b"gb" | b"tb" | b"kib" | b"mib" | b"gib" | b"tib" | b"byte" | b"bytes")
+    })
+}
+
 /// The values that stand for yes, no and nothing.
 pub(super) fn is_truth(word: &[u8]) -> bool {
     lower::<9>(word, |word| matches!(word, b"true" | b"false" | b"null" | b"none" | b"nil" | b"undefined" | b"nan"))

@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Separator,
     /// Logger or program: ends in `:` or `]`.
     Name,
-    /// Digits only.
+    /// Digits, with a sign or without.
     Number,
     /// A name that is known by what follows it.
     BareName,
@@ -154,7 +154,8 @@ pub(super) fn is_separator(token: &[u8]) -> bool {
 }
 
 pub(super) fn is_number(token: &[u8]) -> bool {
-    all_digits(strip(token, b"[](),:"))
+    let token = strip(token, b"[](),:");
+    all_digits(token.strip_prefix(b"-").unwrap_or(token))
 }
 
 pub(super) fn ends_name(token: &[u8]) -> bool {
@@ -255,6 +256,13 @@ impl Digits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers() {
+        for (token, yes) in [("17", true), ("-1", true), ("[17]", true), ("-", false), ("1-2", false), ("", false)] {
+            assert_eq!(is_number(token.as_bytes()), yes, "{token}");
+        }
+    }
 
     #[test]
     fn times() {

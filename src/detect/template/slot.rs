@@ -47,8 +47,9 @@ pub(super) fn threshold(seq: View<'_>, i: usize) -> u8 {
     } else {
         WORD
     };
-    // Verbs stand first.
-    if others == 1 || i == 0 { 2 * threshold } else { threshold }
+    // Verbs stand first; a name of three parts is none.
+    let first = i == 0 && core.iter().filter(|b| **b == b'.').count() < 2;
+    if others == 1 || first { 2 * threshold } else { threshold }
 }
 
 pub(super) fn is_capitals(word: &[u8]) -> bool {

@@ -71,6 +71,9 @@ fn headers() {
     check("letter and bracket", |n, l, m| {
         format!("{}, [2026-11-20T22:00:{:02}.000001 #{n}]  {l} -- : {m}", &l[..1], n % 60)
     });
+    check("flag", |n, _, m| {
+        format!("{} node-{} unix 10742978{:02} {} {m}", 1000 + n, n % 9, n % 60, if n % 20 == 3 { -1 } else { 1 })
+    });
     check("zone", |n, l, m| format!("2026-11-20 22:00:{:02}.123 UTC [{n}] {l}:  {m}", n % 60));
 }
 
@@ -111,6 +114,31 @@ fn streams_with_few_lines_share_a_header() {
     ids.extend(given.iter().map(|id| miner.resolve(*id)));
     let texts: Vec<&str> = ids.iter().filter_map(|id| miner.get(*id)).map(|template| template.text).collect();
     assert_eq!(texts, ["cache parity error corrected"]);
+}
+
+#[test]
+fn an_amount_that_is_said_again_in_another_unit_is_one() {
+    let mut miner = Miner::new(Limits::default());
+    let slot = miner.stream(1);
+    let mut text = |line: &str| {
+        let id = miner.mine(slot, 0, Level::Unknown, line).template;
+        miner.get(id).map(|template| template.text.to_owned()).unwrap_or_default()
+    };
+    for (lines, template) in [
+        (["sent 512 bytes to a peer", "sent 1190 bytes (1.16 KB) to a peer"], "sent <*> to a peer"),
+        (["copied: 1048576 (1.0 MB), in all", "copied: 12, in all"], "copied: <*>, in all"),
+        (["waited 5000 ms (5 s) for it", "waited 7 ms for it"], "waited <*> for it"),
+    ] {
+        assert_eq!(lines.map(&mut text), [template; 2]);
+    }
+    for (line, template) in [
+        ("lifetime 5 sec (3 KB) is over", "lifetime <*> (<*>) is over"),
+        ("attempt 5 (5 s) failed twice", "attempt <*> (<*>) failed twice"),
+        ("port 80 (http) is open now", "port <*> (http) is open now"),
+        ("node [7] (4 KB) left again", "node [<*>] (<*>) left again"),
+    ] {
+        assert_eq!(text(line), template);
+    }
 }
 
 #[test]
