@@ -191,17 +191,21 @@ impl Spread {
         units.max_by_key(|((unit, _), count)| (**count, std::cmp::Reverse(*unit))).map(|((unit, _), _)| *unit)
     }
 
-    /// The labels by which an instance differs from the others of its group, such as `pod="cart-1"`; the rest of them where
-    /// there are more than a few.
+    /// The labels by which an instance differs from the others of its group that have lines in the window, such as
+    /// `pod="cart-1"`; all of them where it is alone there. Not more than a few.
     pub(super) fn instance(&self, (group, instance): (u32, u64)) -> Option<String> {
-        let of_group = || self.streams.iter().filter(|one| one.0 == group);
-        let (_, own, _) = of_group().find(|one| one.2 == instance)?;
-        let differs = |(label, value): &(&str, &str)| {
-            !LEVELS.contains(label) && of_group().any(|(_, other, _)| other.labels.get(label) != Some(value))
-        };
-        let told = own.labels.iter().filter(differs).take(MAX_TOLD);
+        let there =
+            self.streams.iter().zip(&self.closed.lines).filter(|((owner, ..), lines)| *owner == group && lines[0] > 0);
+        let others: Vec<&Labels> = there.map(|((_, stream, _), _)| &stream.labels).collect();
+        let (_, own, _) = self.streams.iter().find(|one| (one.0, one.2) == (group, instance))?;
+        let of_it = || own.labels.iter().filter(|(label, _)| !LEVELS.contains(label));
+        let differs = |(label, value): &(&str, &str)| others.iter().any(|other| other.get(label) != Some(value));
+        let mut told: Vec<(&str, &str)> = of_it().filter(differs).take(MAX_TOLD).collect();
+        if told.is_empty() {
+            told = of_it().take(MAX_TOLD).collect();
+        }
         let told: Vec<String> =
-            told.map(|(label, value)| format!("{label}={:?}", head(&masked(value), VALUE))).collect();
+            told.into_iter().map(|(label, value)| format!("{label}={:?}", head(&masked(value), VALUE))).collect();
         (!told.is_empty()).then(|| told.join(", "))
     }
 
@@ -307,6 +311,23 @@ mod tests {
         ] {
             assert_eq!(told(pods), text, "{pods:?}");
         }
+    }
+
+    #[test]
+    fn an_instance_is_named_by_what_differs_in_the_window() {
+        let mut spread = Spread::default();
+        let origins: Vec<Origin> = (0..3).map(|at| spread.origin(3, &stream(&format!("api-{at}"), "n0"))).collect();
+        spread.origin(4, &stream("api-9", "n1"));
+        let named = |spread: &Spread| {
+            let (group, instance, _) = spread.instances().find(|(.., lines)| lines[0] > 0)?;
+            spread.instance((group, instance))
+        };
+        origins.iter().for_each(|origin| spread.add(*origin, Level::Error));
+        spread.close();
+        assert_eq!(named(&spread).as_deref(), Some("pod=\"api-0\""));
+        spread.add(origins[1], Level::Error);
+        spread.close();
+        assert_eq!(named(&spread).as_deref(), Some("node=\"n0\", pod=\"api-1\", service_name=\"cart\""), "alone");
     }
 
     #[test]
