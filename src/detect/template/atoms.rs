@@ -289,6 +289,15 @@ impl Atoms {
         )
     }
 
+    /// Whether the bracket that opens at atom `open` belongs to a named object with nothing but a variable in it, which is the
+    /// value of a field.
+    fn is_object(&self, open: usize) -> bool {
+        let inner = self.hash.get(open + 1..self.len).unwrap_or_default();
+        let of_field = open >= 2 && self.hash[open - 2] == u64::from(b'=') && is_word(self.hash[open - 1]);
+        let joined = of_field && self.span[open - 1].1 == self.span[open].0;
+        joined && self.hash.get(open) == Some(&u64::from(b'{')) && (inner.is_empty() || *inner == [V])
+    }
+
     /// What a closing bracket makes of what it closes; true when the bracket itself is no atom any more.
     fn close(&mut self, message: &[u8], at: usize) -> bool {
         self.opens -= 1;
@@ -297,6 +306,13 @@ impl Atoms {
             // With it or without: `512 bytes`, `1190 bytes (1.16 KB)`.
             self.span[open - 1].1 = (at + 1) as u32;
             self.len = open;
+            return true;
+        }
+        if self.is_object(open) {
+            // `owner=WorkSource{10111}`: the value of a field, as `owner=null` is.
+            let start = self.span[open - 1].0 as usize;
+            self.len = open - 1;
+            self.variable(start, at + 1);
             return true;
         }
         let inner = self.hash.get(open + 1..self.len).unwrap_or_default();
@@ -430,7 +446,9 @@ fn url_end(message: &[u8], end: usize) -> Option<usize> {
         return None;
     }
     let stop = |b: &u8| is_blank(*b) || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>' | b']' | b')' | b'}' | b',');
-    Some(end + rest.iter().position(stop).unwrap_or(rest.len()))
+    let url = rest.get(..rest.iter().position(stop).unwrap_or(rest.len()))?;
+    // What follows it is no part of it: `http://a/b: connection refused`.
+    Some(end + strip_end(url, b":.;").len().max(3))
 }
 
 /// The end of `file.ext:12` whose name ends at `end`.

@@ -21,6 +21,8 @@ const BURST: usize = 128;
 const SEQUENCES: usize = 1 << 16;
 /// Sequences of one shape from which on it is looked for slots that are free.
 const BURST_FROM: usize = 32;
+/// Lines from which on a template takes in what only looks like it.
+const WELL_KNOWN: u64 = 20;
 /// Sets of free slots that are known of a shape.
 const FREE_SETS: usize = 4;
 
@@ -192,7 +194,7 @@ impl Groups {
                 return Some(slot);
             }
         }
-        None
+        called(store, seq, place)
     }
 
     /// Places say nothing: what differs in them only is one.
@@ -350,6 +352,23 @@ impl Groups {
             }
         }
     }
+}
+
+/// The well-known template that has a variable where the sequence has a name with a variable in brackets: `synchronized to
+/// LOCAL(0)` beside `synchronized to <*>`.
+fn called(store: &mut Store, seq: View<'_>, place: u64) -> Option<u32> {
+    let call = |i: usize| {
+        let [name, open, V, close] = *seq.atoms.get(i..i + 4)?.first_chunk::<4>()? else { return None };
+        let brackets = (open, close) == (u64::from(b'('), u64::from(b')'));
+        let beside = |at: Option<usize>| at.and_then(|at| seq.atoms.get(at)) == Some(&V);
+        let apart = beside(i.checked_sub(1)) || beside(Some(i + 4)) || seq.is_spaced(i + 1);
+        (is_word(name) && brackets && !apart).then_some(())
+    };
+    let at = (1..seq.atoms.len()).find(|i| call(*i).is_some())?;
+    let (before, rest) = seq.atoms.split_at_checked(at)?;
+    let atoms: Vec<u64> = before.iter().chain([&V]).chain(rest.get(4..)?).copied().collect();
+    let slot = store.find(sequence_hash(&atoms, place))?;
+    store.row(slot).filter(|row| row.count >= WELL_KNOWN).map(|_| slot)
 }
 
 /// The member with most lines; the oldest of equals.

@@ -117,7 +117,7 @@ fn streams_with_few_lines_share_a_header() {
 }
 
 #[test]
-fn an_amount_that_is_said_again_in_another_unit_is_one() {
+fn values_that_are_written_in_two_ways_are_one() {
     let mut miner = Miner::new(Limits::default());
     let slot = miner.stream(1);
     let mut text = |line: &str| {
@@ -131,6 +131,17 @@ fn an_amount_that_is_said_again_in_another_unit_is_one() {
     ] {
         assert_eq!(lines.map(&mut text), [template; 2]);
     }
+    for (lines, template) in [
+        (["cannot read http://a.b/c/d: refused", "cannot read a.example.com: refused"], "cannot read <*>: refused"),
+        (["lock taken, ws=WorkSource{10111}, uid=1", "lock taken, ws=null, uid=2"], "lock taken, ws=<*>, uid=<*>"),
+    ] {
+        assert_eq!(lines.map(&mut text), [template; 2]);
+    }
+    for n in 0..20 {
+        text(&format!("synchronized to 10.0.0.{n}, stratum 3"));
+    }
+    assert_eq!(text("synchronized to LOCAL(0), stratum 10"), "synchronized to <*>, stratum <*>");
+    assert_eq!(text("synchronized to PEER (0), stratum 10"), "synchronized to PEER (<*>), stratum <*>");
     for (line, template) in [
         ("lifetime 5 sec (3 KB) is over", "lifetime <*> (<*>) is over"),
         ("attempt 5 (5 s) failed twice", "attempt <*> (<*>) failed twice"),
