@@ -293,9 +293,11 @@ impl Atoms {
     /// value of a field.
     fn is_object(&self, open: usize) -> bool {
         let inner = self.hash.get(open + 1..self.len).unwrap_or_default();
-        let of_field = open >= 2 && self.hash[open - 2] == u64::from(b'=') && is_word(self.hash[open - 1]);
-        let joined = of_field && self.span[open - 1].1 == self.span[open].0;
-        joined && self.hash.get(open) == Some(&u64::from(b'{')) && (inner.is_empty() || *inner == [V])
+        let before =
+            open.checked_sub(2).and_then(|from| Some((self.hash.get(from..open)?, self.span.get(from..=open)?)));
+        let Some(([equals, name], [_, (_, end), (start, _)])) = before else { return false };
+        let is_value = *equals == u64::from(b'=') && is_word(*name) && end == start;
+        is_value && self.hash.get(open) == Some(&u64::from(b'{')) && (inner.is_empty() || *inner == [V])
     }
 
     /// What a closing bracket makes of what it closes; true when the bracket itself is no atom any more.
