@@ -19,8 +19,6 @@ use crate::labels::Labels;
 use crate::time::{Nanos, SECOND, TimeRange};
 
 const QUERY_RANGE: &str = "loki/api/v1/query_range";
-/// Bytes that an entry takes in an answer, at the least: its time stamp, quotes and a few words.
-const LINE: usize = 64;
 const QUERY: &str = "loki/api/v1/query";
 const SERIES: &str = "loki/api/v1/series";
 const LABELS: &str = "loki/api/v1/labels";
@@ -31,6 +29,9 @@ pub const PUSH: &str = "loki/api/v1/push";
 
 /// Loki's name for the level it has guessed; metadata since 3.1, merged into the labels without `categorize-labels`.
 const DETECTED_LEVEL: &str = "detected_level";
+
+/// Bytes that an entry takes in an answer, at the least: its time stamp, quotes and a few words.
+const LINE: usize = 64;
 
 /// One page to read, oldest entries first.
 #[derive(Clone, Copy, Debug)]
@@ -202,10 +203,12 @@ impl Client {
         path: &str,
         reply: Reply,
     ) -> Result<T, ClientError> {
-        serde_json::from_slice(&reply.body).map_err(|error| {
+        let parsed = serde_json::from_slice(&reply.body).map_err(|error| {
             let begins = self.wire.quote(&reply.body);
             self.bad_answer(scope, path, &format_args!("{error}, in `{begins}`"))
-        })
+        });
+        self.wire.give_back(reply.body);
+        parsed
     }
 
     fn bad_answer(&self, scope: Scope<'_>, path: &str, why: &dyn fmt::Display) -> ClientError {

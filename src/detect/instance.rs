@@ -128,7 +128,8 @@ impl Instances {
             same
         });
         self.meet(&all);
-        self.recent.push_back(all.iter().filter(|(_, counts)| counts[1] + counts[2] > 0).copied().collect());
+        let ill = |(key, counts): &&(Key, Counts)| counts[1].max(counts[2]) > 0 && self.of(*key).is_some();
+        self.recent.push_back(all.iter().filter(ill).copied().collect());
         let now = self.recent.back().map(Vec::as_slice).unwrap_or_default();
         let found = now.iter().flat_map(|(key, counts)| {
             [Class::Warnings, Class::Errors].into_iter().filter_map(|class| self.judge(*key, *counts, class))
@@ -219,7 +220,7 @@ impl Instances {
                 known.seen = now;
             }
         }
-        self.known.retain(|(_, known)| now - known.seen < GONE);
+        self.known.retain(|(_, known)| now.saturating_sub(known.seen) < GONE);
     }
 
     fn make_room(&mut self, wanted: usize) {
@@ -239,7 +240,7 @@ impl Instances {
         let at = class as usize;
         let current = f64::from(now[at + 1]);
         let known = self.of(key).filter(|_| current > 0.0)?;
-        let age = self.window - 1 - known.born;
+        let age = self.window.saturating_sub(1 + known.born);
         if age < ENOUGH {
             return None;
         }
@@ -283,7 +284,7 @@ impl Instances {
     fn others(&self, key: Key, class: usize) -> Option<f64> {
         let from = self.known.partition_point(|((group, _), _)| *group < key.0);
         let group = self.known.get(from..)?.iter().take_while(|((group, _), _)| *group == key.0);
-        let alive = |known: &Known| self.window - known.seen < 2 * SAMPLED;
+        let alive = |known: &Known| self.window.saturating_sub(known.seen) < 2 * SAMPLED;
         let (mut usual, mut lines) = (0.0, 0.0);
         for (_, known) in group.filter(|(one, known)| *one != key && alive(known)) {
             usual += known.usual(class, self.window).0;
@@ -295,7 +296,7 @@ impl Instances {
 
     fn learn(&mut self) {
         let Some(oldest) = self.recent.pop_front() else { return };
-        let (now, then) = (self.window, self.window - RECENT as u64);
+        let (now, then) = (self.window, self.window.saturating_sub(RECENT as u64));
         for (key, counts) in oldest {
             let Some(known) = self.known_mut(key) else { continue };
             if known.told < then || known.told == 0 {
@@ -309,7 +310,7 @@ impl Instances {
                 *sum += f64::from(count);
                 *squares += f64::from(count).powi(2);
             }
-            if (now - known.born) as f64 > MOST {
+            if now.saturating_sub(known.born) as f64 > MOST {
                 known.born = now - (MOST / 2.0) as u64;
                 known.sums = known.sums.map(|sum| sum / 2.0);
                 known.squares = known.squares.map(|squares| squares / 2.0);

@@ -14,7 +14,7 @@ use super::Level;
 use super::mask::{head, masked};
 use super::trace::tally::Unit;
 use crate::collect::Stream;
-use crate::labels::{FNV_OFFSET, Labels, fnv1a};
+use crate::labels::Labels;
 
 /// Streams that are told apart; past it all are forgotten at the end of the window.
 const MAX_STREAMS: usize = 10_000;
@@ -95,7 +95,7 @@ impl Spread {
             return Origin(u32::MAX);
         }
         let number = self.streams.len() as u32;
-        self.streams.push((group, Arc::clone(stream), instance(&stream.labels)));
+        self.streams.push((group, Arc::clone(stream), stream.labels.stable_hash_without(&LEVELS)));
         self.index.insert(stream.hash, number);
         Origin(number)
     }
@@ -244,14 +244,6 @@ impl Spread {
         told.sort_by(|one, two| two.0.total_cmp(&one.0));
         told.into_iter().take(MAX_TOLD).map(|(_, common)| common).collect()
     }
-}
-
-fn instance(labels: &Labels) -> u64 {
-    let others = labels.iter().filter(|(label, _)| !LEVELS.contains(label));
-    others.fold(FNV_OFFSET, |hash, (label, value)| {
-        let hash = fnv1a(fnv1a(hash, label.as_bytes()), &[0xff]);
-        fnv1a(fnv1a(hash, value.as_bytes()), &[0xfe])
-    })
 }
 
 /// How surprising it is that `seen` of `of` have a label when `rest` of `others` have it, in nats (Chernoff's bound of

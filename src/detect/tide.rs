@@ -117,7 +117,7 @@ impl Tide {
         let lines = f64::from(row.lines());
         (self.seconds, self.sum) = (self.seconds + row.seconds(), self.sum + lines);
         if let Some((low, high)) = self.usual(hour_of(range.start)) {
-            let near = lines.clamp(low * row.seconds(), high * row.seconds());
+            let near = lines.max(low * row.seconds()).min(high * row.seconds());
             let (squares, means) = self.spread;
             self.spread = (squares * AGES + (lines - near).powi(2), means * AGES + near.max(0.01));
             self.past.add(peak);

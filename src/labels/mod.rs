@@ -68,7 +68,14 @@ impl Labels {
     /// A hash of names and values that is the same on every machine and in every version (FNV-1a, 64 bits).
     #[must_use]
     pub fn stable_hash(&self) -> u64 {
-        self.0.iter().fold(FNV_OFFSET, |hash, (name, value)| {
+        self.stable_hash_without(&[])
+    }
+
+    /// The same without these names.
+    #[must_use]
+    pub fn stable_hash_without(&self, names: &[&str]) -> u64 {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        kept.fold(FNV_OFFSET, |hash, (name, value)| {
             let hash = fnv1a(fnv1a(hash, name.as_bytes()), &[0xff]);
             fnv1a(fnv1a(hash, value.as_bytes()), &[0xfe])
         })

@@ -6,8 +6,8 @@
 use memchr::memchr;
 
 use super::byte::{
-    AT, BLANK, DIGIT, DOT, NOT_HEX, SLASH, STOP, class, is_alnum, is_blank, is_day, is_host, is_method, is_month,
-    is_place, is_size_unit, is_source_ending, is_stop, is_truth, is_unit, mix, strip_end, word_hash,
+    AT, BLANK, DIGIT, DOT, NOT_HEX, SLASH, STOP, Unit, class, is_alnum, is_blank, is_day, is_host, is_method, is_month,
+    is_place, is_source_ending, is_stop, is_truth, mix, strip_end, unit_of, word_hash,
 };
 
 /// Atoms of a message that are looked at.
@@ -177,7 +177,7 @@ impl Atoms {
             return self.variable(start, end);
         }
         let after_variable = self.len > 0 && self.hash[self.len - 1] == V;
-        if after_variable && word.len() <= 16 && is_unit(core(word)) {
+        if after_variable && word.len() <= 16 && unit_of(core(word)).is_some() {
             self.span[self.len - 1].1 = end as u32;
             return;
         }
@@ -282,11 +282,11 @@ impl Atoms {
             let (start, end) = *self.span.get(i)?;
             amount(message.get(start as usize..end as usize)?)
         };
-        let both = (amount(before), amount(open + 1));
-        matches!(
-            both,
-            (Some(Amount::Plain | Amount::Size), Some(Amount::Size)) | (Some(Amount::Time), Some(Amount::Time))
-        )
+        match (amount(before), amount(open + 1)) {
+            (Some(before), Some(Some(Unit::Size))) => before.is_none_or(|unit| unit == Unit::Size),
+            (Some(before), Some(Some(Unit::Time))) => before == Some(Unit::Time),
+            _ => false,
+        }
     }
 
     /// Whether the bracket that opens at atom `open` belongs to a named object with nothing but a variable in it, which is the
@@ -342,24 +342,14 @@ impl Atoms {
     }
 }
 
-/// What a text measures, when it ends in an amount: a number, and a unit or none.
-#[derive(Clone, Copy, PartialEq)]
-enum Amount {
-    Plain,
-    Size,
-    Time,
-}
-
-fn amount(text: &[u8]) -> Option<Amount> {
+/// The unit of the amount that a text ends in: `Some(None)` for a number without one.
+fn amount(text: &[u8]) -> Option<Option<Unit>> {
     let text = text.rsplit(|b| matches!(b, b',' | b':' | b'=')).next().unwrap_or_default().trim_ascii();
     let digits = text.iter().position(|b| !(b.is_ascii_digit() || *b == b'.')).unwrap_or(text.len());
-    let unit = text.get(digits..).unwrap_or_default().trim_ascii();
-    match unit {
+    match text.get(digits..).unwrap_or_default().trim_ascii() {
         _ if digits == 0 => None,
-        b"" => Some(Amount::Plain),
-        _ if is_size_unit(unit) => Some(Amount::Size),
-        _ if is_unit(unit) && unit != b"%" => Some(Amount::Time),
-        _ => None,
+        b"" => Some(None),
+        unit => unit_of(unit).map(Some),
     }
 }
 

@@ -226,79 +226,36 @@ pub(super) fn is_zone(word: &[u8]) -> bool {
     )
 }
 
-/// A unit behind a number. A bare `M`, `T` or `G` is not one.
-pub(super) fn is_unit(word: &[u8]) -> bool {
-    if matches!(word, b"M" | b"T" | b"G") {
-        return false;
-    }
-    lower::<12>(word, |word| {
-        matches!(
-            word,
-            b"b" | b"kb"
-                | b"mb"
-                | b"gb"
-                | b"tb"
-                | b"kib"
-                | b"mib"
-                | b"gib"
-                | b"tib"
-                | b"k"
-                | b"m"
-                | b"g"
-                | b"t"
-                | b"bytes"
-                | b"byte"
-                | b"ns"
-                | b"us"
-                | b"\xc2\xb5s"
-                | b"ms"
-                | b"s"
-                | b"sec"
-                | b"secs"
-                | b"msec"
-                | b"msecs"
-                | b"usec"
-                | b"second"
-                | b"seconds"
-                | b"millis"
-                | b"milliseconds"
-                | b"microseconds"
-                | b"nanoseconds"
-                | b"min"
-                | b"mins"
-                | b"minute"
-                | b"minutes"
-                | b"h"
-                | b"hr"
-                | b"hrs"
-                | b"hour"
-                | b"hours"
-                | b"day"
-                | b"days"
-                | b"%"
-                | b"percent"
-                | b"b/s"
-                | b"kb/s"
-                | b"mb/s"
-                | b"gb/s"
-                | b"kib/s"
-                | b"mib/s"
-                | b"bytes/s"
-                | b"bytes/sec"
-                | b"kbps"
-                | b"mbps"
-                | b"hz"
-                | b"khz"
-                | b"mhz"
-                | b"ghz"
-        )
-    })
+/// What a unit behind a number measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Bytes.
+    Size,
+    Time,
+    /// A rate, a share, or a letter that may be anything.
+    Other,
 }
 
-/// A unit of how much there is.
-pub(super) fn is_size_unit(word: &[u8]) -> bool {
-    lower::<5>(word, |word| {
-        matches!(word, b"b" | b"kb" | b"mb" | b"gb" | b"tb" | b"kib" | b"mib" | b"gib" | b"tib" | b"byte" | b"bytes")
+/// What a word measures that is a unit. A bare `M`, `T` or `G` is none.
+pub(super) fn unit_of(word: &[u8]) -> Option<Unit> {
+    if matches!(word, b"M" | b"T" | b"G") {
+        return None;
+    }
+    let mut copy = [0u8; 12];
+    let word = {
+        let copy = copy.get_mut(..word.len())?;
+        copy.copy_from_slice(word);
+        copy.make_ascii_lowercase();
+        &*copy
+    };
+    Some(match word {
+        b"b" | b"kb" | b"mb" | b"gb" | b"tb" | b"kib" | b"mib" | b"gib" | b"tib" | b"bytes" | b"byte" => Unit::Size,
+        b"ns" | b"us" | b"\xc2\xb5s" | b"ms" | b"s" | b"sec" | b"secs" | b"msec" | b"msecs" | b"usec" | b"second"
+        | b"seconds" | b"millis" | b"milliseconds" | b"microseconds" | b"nanoseconds" | b"min" | b"mins"
+        | b"minute" | b"minutes" | b"h" | b"hr" | b"hrs" | b"hour" | b"hours" | b"day" | b"days" => Unit::Time,
+        b"k" | b"m" | b"g" | b"t" | b"%" | b"percent" | b"b/s" | b"kb/s" | b"mb/s" | b"gb/s" | b"kib/s" | b"mib/s"
+        | b"bytes/s" | b"bytes/sec" | b"kbps" | b"mbps" | b"hz" | b"khz" | b"mhz" | b"ghz" => Unit::Other,
+        _ => return None,
     })
 }
 

@@ -144,6 +144,7 @@ fn values_that_are_written_in_two_ways_are_one() {
     assert_eq!(text("synchronized to PEER (0), stratum 10"), "synchronized to PEER (<*>), stratum <*>");
     for (line, template) in [
         ("lifetime 5 sec (3 KB) is over", "lifetime <*> (<*>) is over"),
+        ("clock 5 GHz (3 ms) is off", "clock <*> (<*>) is off"),
         ("attempt 5 (5 s) failed twice", "attempt <*> (<*>) failed twice"),
         ("port 80 (http) is open now", "port <*> (http) is open now"),
         ("node [7] (4 KB) left again", "node [<*>] (<*>) left again"),
