@@ -68,7 +68,13 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         (PatternKind::MoreOften, _) => ("step repeated", of, expected, line),
         (PatternKind::LessOften, _) => ("step less often", of, expected, line),
         (PatternKind::Slow, _) => {
-            ("longer than", format!("{} s {of}", number(one.seconds.unwrap_or_default())), expected, line)
+            let between = one.between.as_ref().map(|(from, to)| match from == to {
+                true => format!("from one line of {from} to the next"),
+                false => format!("from a line of {from} to the next, of {to}"),
+            });
+            let took = one.took.map(|took| format!(" (about {} s)", number(took))).unwrap_or_default();
+            let longer = format!("{} s{took} {of}", number(one.seconds.unwrap_or_default()));
+            ("longer than", longer, expected, line.or(between))
         }
         (PatternKind::Order, Some(after)) => {
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
@@ -418,6 +424,8 @@ mod tests {
                 most: Some(2.0),
                 seconds: Some(0.7),
                 value: None,
+                took: None,
+                between: None,
                 windows: 3,
                 share: 1.0,
             };
@@ -477,6 +485,20 @@ mod tests {
             assert_eq!(told(kind, after), text);
         }
         assert!(told(PatternKind::Slow, None).contains("longer than 0.7 s in 14 of 15 requests"));
+        let between = |from: &str, to: &str| {
+            let between = Some((from.to_owned(), to.to_owned()));
+            let one = PatternEvidence {
+                took: Some(1.25),
+                seconds: Some(0.7),
+                between,
+                ..PatternEvidence::of(PatternKind::Slow)
+            };
+            let (_, seen, _, place) = pattern(&one);
+            format!("{seen}: {}", place.unwrap_or_default())
+        };
+        let of = "0.7 s (about 1.2 s) in 1 of 1 requests";
+        assert_eq!(between("front", "cart"), format!("{of}: from a line of front to the next, of cart"));
+        assert_eq!(between("cart", "cart"), format!("{of}: from one line of cart to the next"));
     }
 
     #[test]

@@ -261,6 +261,12 @@ pub struct PatternEvidence {
     /// Longer than so many seconds, where they are slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// How long it took in the middle one of the slow ones, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took: Option<f64>,
+    /// Groups between whose lines, one after the other, it takes so long; `None` where the whole stay does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<(String, String)>,
     /// The number that is far off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<OddValue>,
@@ -284,6 +290,8 @@ impl PatternEvidence {
             expected: 0.0,
             most: None,
             seconds: None,
+            took: None,
+            between: None,
             value: None,
             windows: 1,
             share: 0.0,

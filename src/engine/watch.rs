@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::carry::Carry;
-use super::group::{About, GroupState, REMEMBER, With};
+use super::group::{About, GroupState, REMEMBER, With, name};
 use super::{Budget, Learning, Restore, Snapshot, Step, WatchOptions};
 use crate::collect::{Batch, Coverage, Known, Purpose, Stream};
 use crate::detect::Window;
@@ -453,6 +453,7 @@ impl Watch {
         if let Some(state) = self.groups.last_mut() {
             (state.last_line, state.born, state.stored_at) = (self.done_until, self.done_until, self.done_until);
             state.number = self.patterns.group(state.group.fingerprint.0);
+            self.patterns.call(state.number, name(&labels));
         }
         self.by_labels.insert(labels, self.groups.len() - 1);
         self.groups.len() - 1

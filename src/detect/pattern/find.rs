@@ -30,7 +30,7 @@ impl Patterns {
             .into_iter()
             .filter(|one| self.config.detectors.has(one.kind.told(bad)))
             .map(|one| {
-                let wrong = trace.surprise(&one) >= self.needed;
+                let wrong = trace.surprise(&one) >= self.needed && one.matters();
                 (one, wrong)
             })
             .collect();
@@ -38,14 +38,25 @@ impl Patterns {
         let missed = judged.iter().filter(|(_, wrong)| !wrong).map(|(one, _)| (self.state.trace.surprise(one), one));
         let missed: Vec<(f64, &Deviation)> = missed.collect();
         self.miss(missed, |this, one| this.told(one, end));
-        let wrong = judged.iter().filter(|(_, wrong)| *wrong);
-        wrong.map(|(one, _)| self.told(one, end)).collect()
+        let blamed = self.state.trace.blame();
+        let names = |group: u32| blamed.iter().any(|(_, named)| *named == group);
+        let told = judged.iter().filter(|(one, wrong)| match one.kind {
+            // That its callers are slow too goes without saying.
+            Kind::Slow(group) => *wrong && (blamed.is_empty() || names(group)),
+            _ => *wrong,
+        });
+        told.map(|(one, _)| {
+            let named = blamed.iter().find(|(hop, _)| one.kind == Kind::Wait(*hop));
+            let found = self.told(one, end);
+            Found { group: named.map_or(found.group, |(_, group)| GroupNumber(*group)), ..found }
+        })
+        .collect()
     }
 
     pub(super) fn told(&self, one: &Deviation, end: Nanos) -> Found {
         let (unit, after) = match one.kind {
             Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => (at, None),
-            Kind::Slow(_) => (Unit::MAX, None),
+            Kind::Slow(_) | Kind::Wait(_) => (Unit::MAX, None),
             Kind::Order(from, to) => (to, self.text(from)),
         };
         let kind = one.kind.told(|unit| self.is_bad(unit));
@@ -57,20 +68,32 @@ impl Patterns {
             expected: one.expected,
             most: Some(ordinary(one.expected, one.fano)),
             seconds: one.limit.map(span_end),
+            took: one.took.map(|(took, _)| took),
             value: None,
+            between: self.between(one.kind),
             windows: u32::try_from(one.windows).unwrap_or(u32::MAX),
             ..self.evidence(kind, unit, end)
         };
         let left = self.state.trace.surprise(one);
-        let gates = one.gates().into_iter().chain([
+        let gates = one.gates().chain([
             Gate::least(Check::Budget, one.surprise, self.needed),
             Gate::least(Check::SecondLook, left, self.needed),
         ]);
         let mut found = self.found(unit, left, evidence, gates.collect());
-        if let Kind::Slow(group) = one.kind {
-            found.group = GroupNumber(group);
+        match one.kind {
+            Kind::Slow(group) => found.group = GroupNumber(group),
+            Kind::Wait(hop) => found.group = GroupNumber(hop.callee),
+            _ => {}
         }
         found
+    }
+
+    /// Whose lines it takes longer between.
+    fn between(&self, kind: Kind) -> Option<(String, String)> {
+        let Kind::Wait(hop) = kind else { return None };
+        let name = |group: u32| self.names.get(group as usize).cloned().unwrap_or_default();
+        let (from, to) = hop.in_time();
+        Some((name(from), name(to)))
     }
 
     /// Keeps what of all that was not told came nearest, where that is asked for. All come with their surprise.

@@ -91,6 +91,8 @@ pub struct Patterns {
     miner: Miner,
     state: State,
     fresh: Vec<(Unit, f64)>,
+    /// What people call the groups, by number.
+    names: Vec<String>,
     samples: Samples,
     spread: Spread,
     limits: Limits,
@@ -174,6 +176,7 @@ impl Patterns {
             miner: Miner::new(limits),
             state,
             fresh: Vec::new(),
+            names: Vec::new(),
             samples: Samples::default(),
             spread: Spread::default(),
             limits,
@@ -199,6 +202,15 @@ impl Patterns {
             return GroupNumber(*number);
         }
         GroupNumber(self.state.number(fingerprint))
+    }
+
+    /// What people call a group.
+    pub fn call(&mut self, group: GroupNumber, name: String) {
+        let at = group.0 as usize;
+        if self.names.len() <= at {
+            self.names.resize(at + 1, String::new());
+        }
+        self.names.get_mut(at).into_iter().for_each(|known| name.clone_into(known));
     }
 
     /// From now on [`Patterns::missed`] says what was not told.

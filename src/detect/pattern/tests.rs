@@ -84,6 +84,54 @@ fn a_template_that_only_begins_otherwise_is_the_known_one() {
     assert_eq!(unit(&restarted, two), Some(units[0]));
 }
 
+/// A shop whose front asks the cart, which asks the prices; then the network of the prices is slow.
+#[test]
+fn who_makes_all_others_wait_is_named_and_nobody_else() {
+    let config = DetectConfig::default();
+    let mut patterns = Patterns::new(&config, config.window);
+    let names = ["front", "cart", "prices"];
+    let streams = names.map(|name| Stream::new([("service_name", name)].into_iter().collect::<Labels>()));
+    let mut found = Vec::new();
+    for minute in 0..320i64 {
+        let slow = if minute >= 315 { 1_000 } else { 0 };
+        for n in 0..30 {
+            let mut millis = 0;
+            for (group, text, takes) in [
+                (0, "order comes in", 1 + n % 3),
+                (1, "cart is filled", 2),
+                (2, "prices are asked for", 3 + slow),
+                (2, "prices are found", 5),
+                (1, "cart has prices", 2 + slow),
+                (0, "order is answered", 4),
+            ] {
+                let place = patterns.place(group as u64, &streams[group]);
+                patterns.call(place.group, names[group].to_owned());
+                millis += takes;
+                let key = (minute as u64 * 100 + n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let line = format!("{text} trace_id={key:016x}");
+                let ts = minute * MINUTE + n * 2 * SECOND + millis * 1_000_000;
+                patterns.add(place, &Entry { ts, stream: 0, detected_level: None, line: &line }, Level::Info);
+            }
+        }
+        let more = patterns.close((minute + 1) * MINUTE, true);
+        assert!(minute >= 315 || more.is_empty(), "{minute}: {more:?}");
+        found.extend(more);
+    }
+    assert!(!found.is_empty());
+    for one in &found {
+        assert_eq!(patterns.names[one.group.0 as usize], "prices", "{one:?}");
+        assert!(one.gates.iter().all(|gate| gate.passed), "{:?}", one.gates);
+    }
+    let told = found.iter().map(|one| crate::detect::explain::pattern(&one.evidence));
+    let told: Vec<String> =
+        told.map(|(what, seen, _, place)| format!("{what} {seen} {}", place.unwrap_or_default())).collect();
+    let text = "(trace_id) from a line of cart to the next, of prices";
+    assert!(
+        told.iter().any(|told| told.starts_with("longer than 0.006 s (about 0.9 s) in") && told.ends_with(text)),
+        "{told:?}"
+    );
+}
+
 /// Eight pods of a service with an error now and then, and from some window on one that has many; the others have none then, so
 /// that the sum of all is as ever.
 #[test]

@@ -5,6 +5,7 @@
 //! odd session is no deviation worth telling; several of a kind in a few windows are. What never happens here: learning
 //! from windows that are younger than the longest span that is judged, or judging by what was learnt from them.
 
+pub mod blame;
 pub mod key;
 pub mod open;
 pub mod tally;
@@ -16,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use rustc_hash::FxHashSet;
 
 use key::KeyFinder;
-use open::{MAX_OPEN, OpenSessions};
-use tally::{COUNTS, MAX_ALL, SPANS, Tally, TypeTally, Unit, sorted};
+use open::{Hop, MAX_OPEN, OpenSessions};
+use tally::{COUNTS, MAX_ALL, SPANS, Tally, TypeTally, Unit, WHOLE, median, sorted};
 
 use super::PatternKind;
 use super::held;
@@ -44,6 +45,11 @@ const LEAST_AGAIN: f64 = 3.0;
 const KNOWN: f64 = 150.0;
 /// Nobody is woken for less than twice what is usual, however many sessions there are.
 const TWICE: f64 = 2.0;
+/// What takes so many seconds is felt (Nielsen, Usability Engineering, 1993), and so is this part of what whole sessions usually
+/// take; never what takes less than the least.
+const LONG: f64 = 0.1;
+const MATTERS: f64 = 0.1;
+const LEAST_LONG: f64 = 0.01;
 /// Deviations that are remembered as told.
 const MAX_WRONG: usize = 2_000;
 /// Windows without it after which something told is over.
@@ -66,6 +72,8 @@ pub enum Kind {
     Few(Unit),
     /// They stay longer in a group.
     Slow(u32),
+    /// It takes longer from a line to the next one.
+    Wait(Hop),
     /// The second follows the first.
     Order(Unit, Unit),
     /// A known line that sessions hardly ever begin with is the first.
@@ -81,7 +89,7 @@ impl Kind {
             Self::Absent(_) => PatternKind::Missing,
             Self::Many(_) => PatternKind::MoreOften,
             Self::Few(_) => PatternKind::LessOften,
-            Self::Slow(_) => PatternKind::Slow,
+            Self::Slow(_) | Self::Wait(_) => PatternKind::Slow,
             Self::Start(at) if bad(at) => PatternKind::Begins,
             Self::Order(..) | Self::Start(_) => PatternKind::Order,
         }
@@ -105,6 +113,8 @@ pub struct Deviation {
     pub windows: usize,
     /// The bucket that durations are beyond, where they are slow.
     pub limit: Option<usize>,
+    /// How long it took in the middle one of those that are slow, and what makes it matter, both in seconds.
+    pub took: Option<(f64, f64)>,
     /// Earlier sessions of these types, and how many of them were so.
     pub past: (f64, f64),
     /// Variance over mean of how many are so.
@@ -112,15 +122,22 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// What it had to pass before its surprise was looked at.
+    /// Whether anybody cares: a thousandth of a second more is no trouble, however unusual it is.
     #[must_use]
-    pub fn gates(&self) -> [Gate; 3] {
+    pub fn matters(&self) -> bool {
+        self.took.is_none_or(|(took, least)| took >= least)
+    }
+
+    /// What it had to pass before its surprise was looked at.
+    pub fn gates(&self) -> impl Iterator<Item = Gate> {
         let (sessions, so) = self.past;
-        [
+        let matters = self.took.map(|(took, least)| Gate::least(Check::Matters, took, least));
+        let gates = [
             Gate::least(Check::Requests, sessions, ENOUGH.into()),
             Gate::below(Check::Unusual, so.max(0.0) / sessions.max(1.0), RARE),
             Gate::least(Check::Excess, self.seen / self.expected.max(1e-9), TWICE),
-        ]
+        ];
+        gates.into_iter().chain(matters)
     }
 }
 
@@ -189,6 +206,7 @@ impl Trace {
             Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => !has(at),
             Kind::Order(from, to) => !has(from) && !has(to),
             Kind::Slow(group) => !groups.contains(&group),
+            Kind::Wait(hop) => !groups.iter().any(|group| hop.has(*group)),
         });
     }
 
@@ -270,6 +288,17 @@ impl Trace {
         self.past.surprise(deviation.surprise)
     }
 
+    /// Who makes sessions wait, of all hops that were too long lately.
+    #[must_use]
+    pub fn blame(&self) -> Vec<(Hop, u32)> {
+        let lately = self.wrong.iter().filter(|(.., last)| last + LULL as u64 >= self.windows);
+        let hops = lately.filter_map(|(kind, ..)| if let Kind::Wait(hop) = kind { Some(*hop) } else { None });
+        let mut hops: Vec<Hop> = hops.collect();
+        hops.sort_unstable();
+        let named = blame::blame(&hops);
+        hops.into_iter().zip(named).collect()
+    }
+
     /// Forgets the open sessions: lines before `start` were not read.
     pub fn jump(&mut self, start: Nanos) {
         self.open.jump(start);
@@ -341,7 +370,27 @@ impl Trace {
                 best = Some(one);
             }
         }
-        best
+        best.map(|one| Deviation { took: self.took(&one, &parts), ..one })
+    }
+
+    /// How long it took in the middle one of the slow ones, and from how long on anybody cares.
+    fn took(&self, one: &Deviation, parts: &[Part]) -> Option<(f64, f64)> {
+        if !matches!(one.kind, Kind::Slow(_) | Kind::Wait(_)) {
+            return None;
+        }
+        let (mut slow, mut usual) = ([0.0f32; SPANS], [0.0f32; SPANS]);
+        for tally in self.recent.iter().rev().take(one.windows) {
+            for (root, tally) in &tally.types {
+                let at = parts.binary_search_by_key(root, |part| part.root);
+                let Some(part) = at.ok().and_then(|at| parts.get(at)) else { continue };
+                let counts = durations(tally, one.kind).into_iter().flatten().enumerate().skip(part.limit.0);
+                counts.for_each(|(at, count)| slow[at] += count);
+                let lengths = self.model.types.get(root).and_then(|model| model.spans.get(&WHOLE));
+                lengths.into_iter().flatten().zip(&mut usual).for_each(|(count, sum)| *sum += tally.sessions * count);
+            }
+        }
+        let least = median(&usual).map_or(LONG, |usual| (MATTERS * usual).clamp(LEAST_LONG, LONG));
+        Some((median(&slow)?, least))
     }
 
     /// Windows that may be added up: all, but after a lull only those since it was told last, for that was told.
@@ -358,7 +407,18 @@ impl Trace {
         let fano = 1.0 + sessions / (past + 1.0);
         let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
         let past = (past, size - 0.5);
-        Deviation { kind: Kind::Start(root), seen, sessions, expected, surprise, windows, limit: None, past, fano }
+        Deviation {
+            kind: Kind::Start(root),
+            seen,
+            sessions,
+            expected,
+            surprise,
+            windows,
+            limit: None,
+            took: None,
+            past,
+            fano,
+        }
     }
 
     /// Whether sessions often have a line, but hardly ever begin with it.
@@ -405,7 +465,7 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     for Part { limit, past, size, sums, .. } in parts {
         let Some((count, found)) = sums else { continue };
         known = (known.0 + past, known.1 + size - 0.5);
-        if matches!(kind, Kind::Slow(_)) {
+        if matches!(kind, Kind::Slow(_) | Kind::Wait(_)) {
             bucket = bucket.max(Some(limit.0));
         }
         seen += found;
@@ -418,7 +478,7 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     // Two that try again are no trouble.
     let few = matches!(kind, Kind::Many(_)) && seen < LEAST_AGAIN;
     let surprise = if seen >= TWICE * expected && !few { -upper_tail(seen, expected, fano) } else { 0.0 };
-    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, past: known, fano }
+    Deviation { kind, seen, sessions, expected, surprise, windows, limit: bucket, took: None, past: known, fano }
 }
 
 /// From which bucket on a count or a duration is a deviation.
@@ -445,12 +505,7 @@ impl Limit {
                 let at = first(counts, FAR * total);
                 Some(Self(at)).filter(|_| at > 0 && total > f64::from(ENOUGH))
             }
-            Kind::Slow(group) => {
-                let counts = model.spans.get(&group)?;
-                let total: f64 = counts.iter().copied().map(f64::from).sum();
-                let at = last(counts, FAR * total) + 1;
-                Some(Self(at)).filter(|_| at < SPANS && total > f64::from(ENOUGH))
-            }
+            Kind::Slow(_) | Kind::Wait(_) => Self::slow(durations(model, kind)?),
             Kind::Start(_) => None,
             // A line that is new brings new orders along; only known lines in another order say something.
             Kind::Order(from, to) => {
@@ -458,6 +513,13 @@ impl Limit {
                 Some(Self(0)).filter(|_| known >= KNOWN && step(model, kind) + 0.5 < RARE * known)
             }
         }
+    }
+
+    /// Durations that all but few are below.
+    fn slow(counts: &[f32; SPANS]) -> Option<Self> {
+        let total: f64 = counts.iter().copied().map(f64::from).sum();
+        let at = last(counts, FAR * total) + 1;
+        Some(Self(at)).filter(|_| at < SPANS && total > f64::from(ENOUGH))
     }
 
     /// Sessions of a tally that deviate.
@@ -470,7 +532,7 @@ impl Limit {
             Kind::Absent(unit) => f64::from(tally.sessions) - present(tally, unit),
             Kind::Many(unit) => from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
             Kind::Few(unit) => present(tally, unit) - from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
-            Kind::Slow(group) => from(tally.spans.get(&group).map(<[f32; SPANS]>::as_slice)),
+            Kind::Slow(_) | Kind::Wait(_) => from(durations(tally, kind).map(<[f32; SPANS]>::as_slice)),
             Kind::Order(..) => step(tally, kind),
             Kind::Start(_) => 0.0,
         }
@@ -492,11 +554,23 @@ fn deviations(model: &TypeTally, tally: &TypeTally, kinds: &mut Vec<Kind>) {
     for unit in model.units.keys() {
         take(Kind::Absent(*unit));
     }
-    for group in tally.spans.keys() {
+    for group in tally.spans.keys().filter(|group| **group != WHOLE) {
         take(Kind::Slow(*group));
+    }
+    for hop in tally.waits.keys() {
+        take(Kind::Wait(*hop));
     }
     for (from, to) in tally.steps.keys() {
         take(Kind::Order(*from, *to));
+    }
+}
+
+/// Sessions of a tally by how long they took.
+fn durations(tally: &TypeTally, kind: Kind) -> Option<&[f32; SPANS]> {
+    match kind {
+        Kind::Slow(group) => tally.spans.get(&group),
+        Kind::Wait(hop) => tally.waits.get(&hop),
+        _ => None,
     }
 }
 

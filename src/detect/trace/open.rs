@@ -32,6 +32,41 @@ const ENOUGH: u64 = 1_000;
 /// Buckets of gaps: two an octave from 1 ms on.
 const GAPS: usize = 48;
 
+/// From a line of a session to the next one, by the groups that wrote them. Who had its first line in the session first
+/// counts as the one who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Hop {
+    /// Who calls.
+    pub caller: u32,
+    /// Who is called; the same where both lines are of one group.
+    pub callee: u32,
+    /// The second line is the caller's.
+    pub back: bool,
+}
+
+impl Hop {
+    /// Between a line of the first and one of the second, each with its place in the order in which they came in.
+    fn between((from, first): (u32, u16), (to, second): (u32, u16)) -> Self {
+        if first <= second {
+            Self { caller: from, callee: to, back: false }
+        } else {
+            Self { caller: to, callee: from, back: true }
+        }
+    }
+
+    /// Whether it is one of the two.
+    #[must_use]
+    pub fn has(self, group: u32) -> bool {
+        self.caller == group || self.callee == group
+    }
+
+    /// Whose line was first, and whose was second.
+    #[must_use]
+    pub fn in_time(self) -> (u32, u32) {
+        if self.back { (self.callee, self.caller) } else { (self.caller, self.callee) }
+    }
+}
+
 /// One session: a request, a block, a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
@@ -40,6 +75,11 @@ pub struct Session {
     counts: Vec<(Unit, u16)>,
     spans: Vec<Part>,
     steps: Vec<(Unit, Unit)>,
+    #[serde(default)]
+    waits: Vec<Wait>,
+    /// Place of the group of its last line among `spans`.
+    #[serde(default)]
+    at: u16,
 }
 
 /// What a session did in one group.
@@ -49,11 +89,30 @@ struct Part {
     first: Nanos,
     last: Nanos,
     unit: Unit,
+    /// The longest time between two lines in a row of it.
+    #[serde(default = "no_wait")]
+    wait: Nanos,
+}
+
+/// No two lines in a row.
+const NO_WAIT: Nanos = -1;
+
+fn no_wait() -> Nanos {
+    NO_WAIT
+}
+
+/// The longest time from a line of one group to the next line, of another: their places in the order in which they came in.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Wait {
+    from: u16,
+    to: u16,
+    longest: Nanos,
 }
 
 impl Session {
     fn new(ts: Nanos) -> Self {
-        Self { first: ts, last: ts, counts: Vec::new(), spans: Vec::new(), steps: Vec::new() }
+        let (counts, spans, steps, waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { first: ts, last: ts, counts, spans, steps, waits, at: 0 }
     }
 
     /// Begins anew at `ts`, with the room that it has.
@@ -62,10 +121,13 @@ impl Session {
         self.counts.clear();
         self.spans.clear();
         self.steps.clear();
+        self.waits.clear();
+        self.at = 0;
     }
 
     /// Counts a line. With `most` parts of a kind it takes no more; a new session has at least one.
     fn add(&mut self, ts: Nanos, group: u32, unit: Unit, most: usize) {
+        let wait = (ts - self.last).max(0);
         self.last = self.last.max(ts);
         let most = if self.counts.is_empty() { 1 } else { most };
         let (room, more) = (self.counts.len() < most, self.spans.len() < most);
@@ -74,22 +136,44 @@ impl Session {
             None if room => self.counts.push((unit, 1)),
             None => {}
         }
-        match self.spans.iter_mut().find(|part| part.group == group) {
+        // Most lines are of the group of the one before.
+        let from = usize::from(self.at);
+        let same = self.spans.get(from).is_some_and(|part| part.group == group);
+        let known = if same { Some(from) } else { self.spans.iter().position(|part| part.group == group) };
+        let at = known.unwrap_or(self.spans.len()) as u16;
+        if !same && from < self.spans.len() {
+            self.wait(self.at, at, wait, most);
+        }
+        self.at = at;
+        match known.and_then(|at| self.spans.get_mut(at)) {
             Some(part) => {
                 let step = (part.unit, unit);
                 part.last = part.last.max(ts);
                 part.unit = unit;
+                if same {
+                    part.wait = wait.max(part.wait);
+                }
                 if self.steps.len() < most && !self.steps.contains(&step) {
                     self.steps.push(step);
                 }
             }
-            None if more => self.spans.push(Part { group, first: ts, last: ts, unit }),
+            None if more => self.spans.push(Part { group, first: ts, last: ts, unit, wait: NO_WAIT }),
+            None => {}
+        }
+    }
+
+    /// Counts the time between two lines in a row of different groups, by their places.
+    fn wait(&mut self, from: u16, to: u16, wait: Nanos, most: usize) {
+        let room = self.waits.len() < most;
+        match self.waits.iter_mut().find(|known| (known.from, known.to) == (from, to)) {
+            Some(known) => known.longest = wait.max(known.longest),
+            None if room => self.waits.push(Wait { from, to, longest: wait }),
             None => {}
         }
     }
 
     fn parts(&self) -> usize {
-        self.counts.len() + self.spans.len() + self.steps.len()
+        self.counts.len() + self.spans.len() + self.steps.len() + self.waits.len()
     }
 
     fn has_any(&self, gone: &FxHashSet<Unit>) -> bool {
@@ -101,13 +185,20 @@ impl Session {
     /// Whether it holds little memory.
     fn is_small(&self) -> bool {
         let (counts, spans, steps) = (self.counts.capacity(), self.spans.capacity(), self.steps.capacity());
-        counts <= SPARE_PARTS && spans <= SPARE_PARTS && steps <= 2 * SPARE_PARTS
+        let waits = self.waits.capacity();
+        counts <= SPARE_PARTS && spans <= SPARE_PARTS && steps <= 2 * SPARE_PARTS && waits <= SPARE_PARTS
     }
 
     /// The unit that it began with.
     #[must_use]
     pub fn root(&self) -> Unit {
         self.counts.first().map_or(Unit::MAX, |(unit, _)| *unit)
+    }
+
+    /// Nanoseconds from its first to its last line.
+    #[must_use]
+    pub fn length(&self) -> Nanos {
+        self.last - self.first
     }
 
     /// How often it has which unit.
@@ -119,6 +210,15 @@ impl Session {
     /// Nanoseconds from its first to its last line in each group.
     pub fn spans(&self) -> impl Iterator<Item = (u32, Nanos)> {
         self.spans.iter().map(|part| (part.group, part.last - part.first))
+    }
+
+    /// The longest time between two lines in a row, by the groups that wrote them.
+    pub fn waits(&self) -> impl Iterator<Item = (Hop, Nanos)> {
+        let group = |at: u16| Some((self.spans.get(usize::from(at))?.group, at));
+        let between = move |wait: &Wait| Some((Hop::between(group(wait.from)?, group(wait.to)?), wait.longest));
+        let own = |part: &Part| Hop { caller: part.group, callee: part.group, back: false };
+        let inside = self.spans.iter().filter(|part| part.wait != NO_WAIT).map(move |part| (own(part), part.wait));
+        self.waits.iter().filter_map(between).chain(inside)
     }
 
     /// Which unit follows which, each pair once.
@@ -188,8 +288,8 @@ impl OpenSessions {
 
     /// Bytes that they hold, with those that are kept for their memory: about as many as `ended` in the last window.
     pub(super) fn held(&self, ended: usize) -> usize {
-        // Three short lists each; a part of a kind is 8 to 32 bytes, and lists have some room.
-        let lists = self.parts * 16 + self.open.len() * 48;
+        // Four short lists each; a part of a kind is 8 to 32 bytes, and lists have some room.
+        let lists = self.parts * 20 + self.open.len() * 64;
         held::map::<u64, Session>(self.open.len()) + lists + ended.min(MAX_SPARE) * SPARE
     }
 

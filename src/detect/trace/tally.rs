@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::held;
 use super::Kind;
-use super::open::Session;
+use super::open::{Hop, Session};
 
 /// A line of one group with one template: the letters that sessions are spelt with.
 pub type Unit = u32;
@@ -17,6 +17,8 @@ pub type Unit = u32;
 pub const COUNTS: usize = 12;
 /// Buckets of durations: two an octave from 1 ms on; the last, from 25 minutes on, is open.
 pub const SPANS: usize = 44;
+/// Stands for all groups together.
+pub const WHOLE: u32 = u32::MAX;
 /// Types of sessions, and units and steps of a type, that are told apart.
 const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
@@ -34,9 +36,12 @@ pub struct TypeTally {
     /// By unit: sessions that have it so often.
     #[serde(with = "buckets")]
     pub units: FxHashMap<Unit, [f32; COUNTS]>,
-    /// By group: sessions that spent so long in it.
+    /// By group: sessions that spent so long in it; by [`WHOLE`]: that lasted so long.
     #[serde(with = "buckets")]
     pub spans: FxHashMap<u32, [f32; SPANS]>,
+    /// By hop: sessions whose longest one was so long.
+    #[serde(with = "buckets", default)]
+    pub waits: FxHashMap<Hop, [f32; SPANS]>,
     /// Sessions in which the second follows the first in the same group.
     #[serde(with = "pairs")]
     pub steps: FxHashMap<(Unit, Unit), f32>,
@@ -69,9 +74,14 @@ impl Tally {
                 tally.units.entry(*unit).or_default()[count_bucket(*count)] += 1.0;
             }
         }
-        for (group, nanos) in session.spans() {
+        for (group, nanos) in session.spans().chain([(WHOLE, session.length())]) {
             if tally.spans.len() < most || tally.spans.contains_key(&group) {
                 tally.spans.entry(group).or_insert([0.0; SPANS])[span_bucket(nanos)] += 1.0;
+            }
+        }
+        for (hop, nanos) in session.waits() {
+            if tally.waits.len() < most || tally.waits.contains_key(&hop) {
+                tally.waits.entry(hop).or_insert([0.0; SPANS])[span_bucket(nanos)] += 1.0;
             }
         }
         for step in session.steps() {
@@ -116,6 +126,10 @@ impl Tally {
                     Some(counts) => drop(one.spans.insert(group, counts.map(|count| count * part))),
                     None => drop(one.spans.remove(&group)),
                 },
+                Kind::Wait(hop) => match usual.and_then(|model| model.waits.get(&hop)) {
+                    Some(counts) => drop(one.waits.insert(hop, counts.map(|count| count * part))),
+                    None => drop(one.waits.remove(&hop)),
+                },
                 Kind::Order(from, to) => match usual.and_then(|model| model.steps.get(&(from, to))) {
                     Some(count) => drop(one.steps.insert((from, to), count * part)),
                     None => drop(one.steps.remove(&(from, to))),
@@ -141,6 +155,7 @@ impl Tally {
                 one.sessions = 0.0;
                 one.units.clear();
                 one.spans.clear();
+                one.waits.clear();
                 one.steps.clear();
                 spare.push(one);
             }
@@ -155,6 +170,7 @@ impl Tally {
             one.units.retain(|unit, _| !gone.contains(unit));
             one.steps.retain(|(from, to), _| !gone.contains(from) && !gone.contains(to));
             one.spans.retain(|group, _| !groups.contains(group));
+            one.waits.retain(|hop, _| !groups.iter().any(|group| hop.has(*group)));
             one.units.shrink_to_fit();
             one.steps.shrink_to_fit();
         }
@@ -167,6 +183,7 @@ impl Tally {
         let one = |one: &TypeTally| {
             held::map::<Unit, [f32; COUNTS]>(one.units.len())
                 + held::map::<u32, [f32; SPANS]>(one.spans.len())
+                + held::map::<Hop, [f32; SPANS]>(one.waits.len())
                 + held::map::<(Unit, Unit), f32>(one.steps.len())
         };
         held::map::<Unit, TypeTally>(self.types.len()) + self.types.values().map(one).sum::<usize>()
@@ -203,7 +220,7 @@ impl Tally {
 impl TypeTally {
     /// Units, groups and steps.
     fn parts(&self) -> usize {
-        self.units.len() + self.spans.len() + self.steps.len()
+        self.units.len() + self.spans.len() + self.waits.len() + self.steps.len()
     }
 
     /// With room for all of them, the order in which they are taken does not show.
@@ -216,6 +233,7 @@ impl TypeTally {
                 .spans
                 .iter()
                 .for_each(|(group, counts)| add(self.spans.entry(*group).or_insert([0.0; SPANS]), counts));
+            other.waits.iter().for_each(|(hop, counts)| add(self.waits.entry(*hop).or_insert([0.0; SPANS]), counts));
             other.steps.iter().for_each(|(step, count)| *self.steps.entry(*step).or_default() += count);
             return;
         }
@@ -231,6 +249,12 @@ impl TypeTally {
                 to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
             }
         }
+        for (hop, counts) in sorted(&other.waits) {
+            if self.waits.len() < most || self.waits.contains_key(hop) {
+                let to = self.waits.entry(*hop).or_insert([0.0; SPANS]);
+                to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+            }
+        }
         for (step, count) in sorted(&other.steps) {
             if self.steps.len() < most || self.steps.contains_key(step) {
                 *self.steps.entry(*step).or_default() += count;
@@ -243,9 +267,11 @@ impl TypeTally {
         self.sessions /= 2.0;
         self.units.values_mut().flatten().for_each(|count| *count /= 2.0);
         self.spans.values_mut().flatten().for_each(|count| *count /= 2.0);
+        self.waits.values_mut().flatten().for_each(|count| *count /= 2.0);
         self.steps.values_mut().for_each(|count| *count /= 2.0);
         self.units.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
         self.spans.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
+        self.waits.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
         self.steps.retain(|_, count| *count > 0.1);
     }
 }
@@ -270,6 +296,17 @@ fn count_bucket(count: u16) -> usize {
 pub fn span_bucket(nanos: i64) -> usize {
     let millis = nanos.max(0) as f64 / 1e6;
     if millis < 1.0 { 0 } else { (1 + (millis.log2() * 2.0) as usize).min(SPANS - 1) }
+}
+
+/// The middle one of all durations, in seconds, as the middle of its bucket; `None` when there are none.
+#[must_use]
+pub fn median(counts: &[f32; SPANS]) -> Option<f64> {
+    let mut left = counts.iter().sum::<f32>() / 2.0;
+    let at = counts.iter().position(|count| {
+        left -= count;
+        left < 0.0
+    });
+    at.map(|bucket| span_end(bucket) / std::f64::consts::SQRT_2.sqrt())
 }
 
 /// The longest duration of a bucket in seconds.
@@ -304,11 +341,13 @@ pub(super) mod pairs {
 
 /// A map to buckets as pairs of a key and the buckets that are not empty.
 mod buckets {
-    use rustc_hash::FxHashMap;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use std::hash::Hash;
 
-    pub(super) fn serialize<const N: usize, S: Serializer>(
-        map: &FxHashMap<u32, [f32; N]>,
+    use rustc_hash::FxHashMap;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Ord + Serialize, const N: usize, S: Serializer>(
+        map: &FxHashMap<K, [f32; N]>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(super::sorted(map).into_iter().map(|(key, counts)| {
@@ -318,11 +357,13 @@ mod buckets {
         }))
     }
 
-    pub(super) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<FxHashMap<u32, [f32; N]>, D::Error> {
-        let pairs = Vec::<(u32, Vec<(usize, f32)>)>::deserialize(deserializer)?;
-        let full = |(key, counts): (u32, Vec<(usize, f32)>)| {
+    pub(super) fn deserialize<'de, K, const N: usize, D>(deserializer: D) -> Result<FxHashMap<K, [f32; N]>, D::Error>
+    where
+        K: Eq + Hash + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let pairs = Vec::<(K, Vec<(usize, f32)>)>::deserialize(deserializer)?;
+        let full = |(key, counts): (K, Vec<(usize, f32)>)| {
             let mut all = [0.0; N];
             for (at, count) in counts {
                 if let Some(to) = all.get_mut(at) {

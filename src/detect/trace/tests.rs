@@ -7,6 +7,8 @@ use crate::time::SECOND;
 const WINDOW: Nanos = 10 * SECOND;
 /// Groups: the gateway writes units 0, 1 and 5; the cart writes 2, 3, 4 and 6.
 const BAD: [Unit; 2] = [5, 6];
+/// From a line of the gateway to the next one, of the cart.
+const HOP: Hop = Hop { caller: 0, callee: 1, back: false };
 
 /// What is wrong with requests from some window on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +80,7 @@ fn each_kind_of_deviation_is_found_and_named() {
         (Fault::Problem, Kind::Present(6)),
         (Fault::Repeated, Kind::Many(3)),
         (Fault::Slow, Kind::Slow(1)),
+        (Fault::Slow, Kind::Wait(HOP)),
         (Fault::Swapped, Kind::Order(3, 2)),
         (Fault::StartsLate, Kind::Start(2)),
     ] {
@@ -88,6 +91,44 @@ fn each_kind_of_deviation_is_found_and_named() {
         let surprise = named.map(|one| trace.surprise(one)).unwrap_or_default();
         assert!(surprise > 12.0, "{fault:?}: {surprise} of {most}: {found:?}");
     }
+}
+
+#[test]
+fn what_nobody_feels_is_not_told() {
+    // The cart's last line is 10, 30 and 130 ms later than usual, in requests of 40 ms.
+    for (late, matters) in [(0, false), (30, true), (130, true)] {
+        let mut trace = Trace::new(WINDOW);
+        let mut found = Vec::new();
+        for window in 0..203i64 {
+            let faster = if late == 0 { 100 } else { 1 };
+            let late = if window < 200 { 0 } else { late.max(100) };
+            for n in 0..20 {
+                let at = window * WINDOW + n * WINDOW / 20;
+                for (group, unit, millis) in [(0, 0, 0), (1, 2, 5), (1, 3, 20), (1, 4, 30 + late), (0, 1, 40 + late)] {
+                    let at = at + millis * 1_000_000 / faster;
+                    trace.add(at, (group, unit), &line((window * 100 + n) as u64, &format!("unit {unit}")));
+                }
+            }
+            found = trace.close((window + 1) * WINDOW, |_| false);
+            trace.learn(&found.iter().map(|one| (one.clone(), false)).collect::<Vec<_>>());
+        }
+        let slow = found.iter().find(|one| one.kind == Kind::Slow(1)).unwrap();
+        assert_eq!(slow.matters(), matters, "{slow:?}");
+    }
+}
+
+#[test]
+fn groups_beyond_the_most_are_not_timed() {
+    let mut open = OpenSessions::default();
+    open.jump(-100 * WINDOW);
+    let most = 300u32;
+    for n in 0..2 * most {
+        open.add(1, i64::from(n) * 1_000_000, n % most, 1);
+    }
+    let mut hops = Vec::new();
+    open.close(WINDOW * 100, |session| hops.extend(session.waits()));
+    // From each to the next.
+    assert_eq!((hops.len(), hops.iter().filter(|(hop, _)| hop.callee >= 256).count()), (255, 0), "{hops:?}");
 }
 
 #[test]
@@ -181,20 +222,21 @@ fn a_flood_of_kinds_of_requests_is_bounded() {
 
 #[test]
 fn what_is_told_for_long_keeps_its_usual_share() {
-    for kind in [Kind::Slow(1), Kind::Present(6), Kind::Order(2, 4), Kind::Many(3)] {
+    for kind in [Kind::Slow(1), Kind::Wait(HOP), Kind::Present(6), Kind::Order(2, 4), Kind::Many(3)] {
         let mut dice = Dice(9);
         let mut trace = Trace::new(WINDOW);
         let share = |trace: &Trace| {
             let model = &trace.model.types[&0];
             match kind {
                 Kind::Slow(group) => model.spans[&group][20..].iter().sum::<f32>() / model.sessions,
+                Kind::Wait(hop) => model.waits[&hop][18..].iter().sum::<f32>() / model.sessions,
                 Kind::Order(from, to) => model.steps[&(from, to)] / model.sessions,
                 Kind::Many(unit) => model.units[&unit][2..].iter().sum::<f32>() / model.sessions,
                 _ => present(model, 6) as f32 / model.sessions,
             }
         };
         let fault = match kind {
-            Kind::Slow(_) => Fault::Slow,
+            Kind::Slow(_) | Kind::Wait(_) => Fault::Slow,
             Kind::Many(_) => Fault::Repeated,
             Kind::Order(..) => Fault::Missing,
             _ => Fault::Problem,

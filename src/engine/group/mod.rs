@@ -4,6 +4,7 @@ mod tell;
 
 use std::collections::VecDeque;
 
+pub(super) use tell::name;
 use tell::signs;
 
 use super::JudgedWindow;

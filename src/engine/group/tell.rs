@@ -212,7 +212,7 @@ fn strongest<'a>(group: GroupNumber, found: impl IntoIterator<Item = &'a Found>)
 }
 
 /// How people call a group: the values of its labels.
-fn name(labels: &Labels) -> String {
+pub(in crate::engine) fn name(labels: &Labels) -> String {
     let values: Vec<&str> = labels.iter().map(|(_, value)| value).collect();
     if values.is_empty() { "all".to_owned() } else { values.join("/") }
 }
