@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::config::IncidentConfig;
 use super::{Incident, Severity, State, Transition, TransitionKind};
 use crate::detect::calibrate::from_score;
-use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, PatternKind};
+use crate::detect::window::MAX_SAMPLES;
+use crate::detect::{Anomaly, Evidence, Feature, FeatureEvidence, Group, PatternEvidence, PatternKind, Sample};
 use crate::labels::{FNV_OFFSET, Labels, fnv1a};
 use crate::time::{Nanos, TimeRange};
 
@@ -38,6 +39,8 @@ const ESCALATES: f64 = 5.0;
 /// A part of the score that is worth telling again, and how many reasons are remembered.
 const WEIGHTY: f64 = 0.2;
 const MAX_REASONS: usize = 64;
+/// Patterns in a message, where several windows are put together.
+const MAX_JOINED: usize = 8;
 
 /// How the detail of an incident begins that was closed for another reason than that it is over.
 pub const WITHDRAWN: &str = "withdrawn: ";
@@ -106,7 +109,7 @@ struct Open {
     /// What was said so far, as hashes, and when each was seen last.
     #[serde(default)]
     said: Vec<(u64, Nanos)>,
-    /// The window that says something new, of which nobody has heard yet.
+    /// The window that says something new, of which nobody has heard yet, with what weaker ones say besides.
     #[serde(default)]
     news: Option<Anomaly>,
 }
@@ -277,25 +280,29 @@ impl Lifecycle {
         if at - open.incident.started_at >= origin.config.expire_after.nanos() {
             return self.expire(at);
         }
-        if open.escalates(at, origin.config) {
-            return Outcome::told(open.tell(TransitionKind::Escalated, at));
+        if let Some(anomaly) = news {
+            open.news = Some(match open.news.take() {
+                Some(known) if known.score > anomaly.score => join(known, anomaly),
+                Some(known) => join(anomaly.clone(), &known),
+                None => anomaly.clone(),
+            });
         }
-        if at - open.told_at >= origin.config.update_interval.nanos() {
-            return Outcome::told(open.tell(TransitionKind::Continued, at));
-        }
-        if let Some(anomaly) = news.filter(|one| open.news.as_ref().is_none_or(|known| one.score >= known.score)) {
-            open.news = Some(anomaly.clone());
-        }
+        let since = at - open.told_at;
         // News too soon after a message waits: it is told late, not never.
-        if at - open.told_at >= origin.config.news_interval.nanos()
-            && let Some(anomaly) = open.news.take()
+        let kind = if open.escalates(at, origin.config) {
+            TransitionKind::Escalated
+        } else if since >= origin.config.update_interval.nanos()
+            || (open.news.is_some() && since >= origin.config.news_interval.nanos())
         {
-            let mut told = open.tell(TransitionKind::Continued, at);
-            // What is new is what they should look at; the incident keeps its worst window.
-            told.incident.worst = Some(anomaly);
-            return Outcome::told(told);
-        }
-        Outcome::changed(&open.incident)
+            TransitionKind::Continued
+        } else {
+            return Outcome::changed(&open.incident);
+        };
+        let news = open.news.take();
+        let mut told = open.tell(kind, at);
+        // What is new is what they should look at; the incident keeps its worst window.
+        told.incident.worst = news.or(told.incident.worst);
+        Outcome::told(told)
     }
 
     fn quiet(&mut self, origin: &Origin<'_>, seen: &Observation) -> Outcome {
@@ -453,7 +460,6 @@ impl Open {
         self.told += 1;
         self.told_at = at;
         (self.told_severity, self.told_excess) = (self.incident.severity, self.excess);
-        self.news = None;
         Transition { kind, number: self.told, at, incident: self.incident.clone() }
     }
 }
@@ -472,21 +478,57 @@ fn excess(anomaly: &Anomaly) -> f64 {
 /// What an anomaly says, as hashes: kinds of findings with the lines that they are about. Of each only what has a
 /// good part of the score, or would have been enough by itself.
 fn reasons(anomaly: &Anomaly) -> Vec<u64> {
+    let features = anomaly.evidence.features.iter().filter(|one| weighs(anomaly, one.share)).map(feature_reason);
+    let patterns = anomaly.evidence.patterns.iter().filter(|one| weighs(anomaly, one.share));
+    features.chain(patterns.map(|one| pattern_reason(anomaly, one))).collect()
+}
+
+/// Whether this share of its score is worth telling by itself.
+fn weighs(anomaly: &Anomaly, share: f64) -> bool {
     let (surprise, needed) = (from_score(anomaly.score), from_score(anomaly.threshold));
-    let weighs = |share: f64| share >= WEIGHTY || share * surprise >= needed;
-    let features = anomaly.evidence.features.iter().filter(|one| weighs(one.share)).map(|one| {
-        let up = one.seen > one.expected.1;
-        fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
-    });
-    let patterns = anomaly.evidence.patterns.iter().filter(|one| weighs(one.share)).map(|one| {
-        // Of an instance, which one it is.
-        let what = if one.kind == PatternKind::Instance { &one.key } else { &one.line };
-        let line = what.as_deref().unwrap_or_default();
-        // A step that is missing here and there is one thing, a service that says nothing any more another.
-        let silent = one.kind == PatternKind::Missing && anomaly.lines == 0;
-        fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8, u8::from(silent)]), line.as_bytes())
-    });
-    features.chain(patterns).collect()
+    share >= WEIGHTY || share * surprise >= needed
+}
+
+fn feature_reason(one: &FeatureEvidence) -> u64 {
+    let up = one.seen > one.expected.1;
+    fnv1a(FNV_OFFSET, &[1, one.feature as u8, u8::from(up)])
+}
+
+fn pattern_reason(anomaly: &Anomaly, one: &PatternEvidence) -> u64 {
+    // Of an instance, which one it is.
+    let what = if one.kind == PatternKind::Instance { &one.key } else { &one.line };
+    let line = what.as_deref().unwrap_or_default();
+    // A step that is missing here and there is one thing, a service that says nothing any more another.
+    let silent = one.kind == PatternKind::Missing && anomaly.lines == 0;
+    fnv1a(fnv1a(FNV_OFFSET, &[2, one.kind as u8, u8::from(silent)]), line.as_bytes())
+}
+
+/// What a window says, with what a weaker one says besides: each with the share of what both say.
+fn join(mut strong: Anomaly, weak: &Anomaly) -> Anomaly {
+    let known: Vec<u64> = strong.evidence.patterns.iter().map(|one| pattern_reason(&strong, one)).collect();
+    let fresh = |one: &&PatternEvidence| weighs(weak, one.share) && !known.contains(&pattern_reason(weak, one));
+    let room = MAX_JOINED.saturating_sub(strong.evidence.patterns.len());
+    let patterns: Vec<PatternEvidence> = weak.evidence.patterns.iter().filter(fresh).take(room).cloned().collect();
+    let known: Vec<u64> = reasons(&strong);
+    let fresh = |one: &&FeatureEvidence| weighs(weak, one.share) && !known.contains(&feature_reason(one));
+    let features: Vec<FeatureEvidence> = weak.evidence.features.iter().filter(fresh).cloned().collect();
+    let taken: f64 = patterns.iter().map(|one| one.share).chain(features.iter().map(|one| one.share)).sum();
+    let (own, other) = (from_score(strong.score), from_score(weak.score));
+    let all = own + other * taken;
+    if taken <= 0.0 || all <= 0.0 {
+        return strong;
+    }
+    let evidence = &mut strong.evidence;
+    evidence.patterns.iter_mut().for_each(|one| one.share *= own / all);
+    evidence.features.iter_mut().for_each(|one| one.share *= own / all);
+    evidence.patterns.extend(patterns.into_iter().map(|one| PatternEvidence { share: one.share * other / all, ..one }));
+    evidence.features.retain(|one| features.iter().all(|more| more.feature != one.feature) || one.share > 0.0);
+    evidence.features.extend(features.into_iter().map(|one| FeatureEvidence { share: one.share * other / all, ..one }));
+    let more: Vec<Sample> =
+        weak.evidence.samples.iter().filter(|one| !evidence.samples.contains(one)).cloned().collect();
+    evidence.samples.extend(more);
+    evidence.samples.truncate(MAX_SAMPLES);
+    strong
 }
 
 /// How bad an anomaly is: critical when lines stop or errors are ten times what is expected, info when only the shape

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::detect::Evidence;
+use crate::detect::{Evidence, PatternEvidence};
 use crate::labels::Fingerprint;
 use crate::time::{MINUTE, Span};
 
@@ -98,6 +98,41 @@ fn news_soon_after_a_message_are_told_late_not_never() {
     ] {
         assert_eq!(play(script, true), told, "{script}");
     }
+}
+
+#[test]
+fn what_two_windows_say_that_is_new_is_told_in_one_message() {
+    let group = Group { fingerprint: Fingerprint(1), labels: Labels::new() };
+    let window = |score: f64, lines: &[(&str, f64)], errors: f64| {
+        let mut one = anomaly(&group, TimeRange::new(0, MINUTE));
+        one.score = score;
+        one.evidence.features = vec![FeatureEvidence { share: errors, ..reason(Feature::ErrorCount) }];
+        one.evidence.patterns = (lines.iter())
+            .map(|(line, share)| PatternEvidence {
+                line: Some((*line).to_owned()),
+                share: *share,
+                ..PatternEvidence::of(PatternKind::Burst)
+            })
+            .collect();
+        one
+    };
+    let strong = window(0.9, &[("a", 0.5), ("b", 0.5)], 0.0);
+    let weak = window(0.8, &[("b", 0.5), ("c", 0.1)], 0.4);
+    let both = join(strong.clone(), &weak);
+    let lines: Vec<&str> = both.evidence.patterns.iter().filter_map(|one| one.line.as_deref()).collect();
+    // What has next to no part of a score is not worth a word.
+    assert_eq!(lines, ["a", "b"]);
+    let errors: Vec<f64> = both.evidence.features.iter().map(|one| one.share).collect();
+    assert!(errors.len() == 1 && errors[0] > 0.1, "in place of the one that said nothing: {errors:?}");
+    let weak = window(0.8, &[("b", 0.2), ("c", 0.8)], 0.0);
+    let both = join(strong.clone(), &weak);
+    let shares: Vec<f64> = both.evidence.patterns.iter().map(|one| one.share).collect();
+    assert_eq!((shares.len(), both.score), (3, strong.score));
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+    assert_eq!(join(strong.clone(), &strong), strong);
+    let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let many: Vec<(&str, f64)> = many.iter().map(|line| (line.as_str(), 0.5)).collect();
+    assert_eq!(join(strong, &window(0.8, &many, 0.0)).evidence.patterns.len(), MAX_JOINED);
 }
 
 #[test]
