@@ -125,7 +125,7 @@ fn trace(bencher: Bencher<'_, '_>) {
             divan::black_box(trace.add(*ts, (*group, *unit), line));
         }
         minute += 1;
-        let found = trace.close(minute * MINUTE, |_| false);
+        let found = trace.close(minute * MINUTE, |_| false, |_| 0);
         trace.learn(&found.into_iter().map(|one| (one, false)).collect::<Vec<_>>());
     };
     for at in 0..60 {

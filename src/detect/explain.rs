@@ -9,6 +9,9 @@ use super::{
 };
 use crate::time::Nanos;
 
+/// Groups that are named of those that lack steps too.
+const MAX_ALONG: usize = 8;
+
 /// What is wrong, with numbers: `errors 48, expected 0 to 3; rate 3.1 lines/s, expected 11 to 19`. Only features outside
 /// their range are named, the first three; when there are none, the one with the greatest share.
 #[must_use]
@@ -24,6 +27,7 @@ pub fn reason(evidence: &[FeatureEvidence]) -> String {
 pub fn headline(evidence: &Evidence) -> String {
     let counts = evidence.features.first().map_or(0.0, |first| first.share);
     match evidence.patterns.first().filter(|first| first.share >= counts) {
+        Some(pattern) if ends(pattern) => "requests end early".to_owned(),
         Some(pattern) => pattern_headline(pattern.kind).to_owned(),
         None => feature_headline(&evidence.features),
     }
@@ -40,6 +44,7 @@ fn pattern_headline(kind: PatternKind) -> &'static str {
         PatternKind::LessOften => "a step comes less often than usual",
         PatternKind::Slow => "slower than usual",
         PatternKind::Order => "steps in an unusual order",
+        PatternKind::Lost => "lines of many services are lost or late",
         PatternKind::Rare => "a line that it seldom logs",
         PatternKind::Value => "a value far from usual",
         PatternKind::Ratio => "lines are missing that come with others",
@@ -64,9 +69,16 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         }
         (PatternKind::Begins, _) => ("begins with a problem", of, expected, line),
         (PatternKind::Unexpected, _) => ("problem", of, expected, line),
-        (PatternKind::Missing, _) => ("step missing", of, expected, line),
+        (PatternKind::Missing | PatternKind::LessOften, Some(last)) if ends(one) => {
+            let (from, to) = one.between.clone().unwrap_or_default();
+            let first = line.map(|line| format!(", without {line} of {to}{}", along(one)));
+            ("end early", of, expected, Some(format!("after \"{last}\" of {from}{}", first.unwrap_or_default())))
+        }
+        (PatternKind::Missing, _) => ("step missing", of, expected, line.map(|line| format!("{line}{}", along(one)))),
         (PatternKind::MoreOften, _) => ("step repeated", of, expected, line),
-        (PatternKind::LessOften, _) => ("step less often", of, expected, line),
+        (PatternKind::LessOften, _) => {
+            ("step less often", of, expected, line.map(|line| format!("{line}{}", along(one))))
+        }
         (PatternKind::Slow, _) => {
             let between = one.between.as_ref().map(|(from, to)| match from == to {
                 true => format!("from one line of {from} to the next"),
@@ -78,6 +90,15 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         }
         (PatternKind::Order, Some(after)) => {
             ("other order", of, expected, line.map(|line| format!("{line} right after \"{after}\"")))
+        }
+        (PatternKind::Lost, _) => {
+            let (groups, _) = &one.along;
+            let text = format!(
+                "with lines of {} services in all, {}: those before them are lost or late on their way, or clocks differ",
+                groups.len(),
+                few(groups)
+            );
+            ("begin in their midst", of, expected, Some(text))
         }
         (PatternKind::Order, None) => ("unusual first step", of, expected, line),
         (PatternKind::Value, _) => {
@@ -106,6 +127,31 @@ pub fn pattern(one: &PatternEvidence) -> (&'static str, String, String, Option<S
         (PatternKind::Rare, _) => {
             ("seldom line", "here".to_owned(), format!("in {} of {} windows", number(one.seen), number(one.of)), line)
         }
+    }
+}
+
+/// Whether sessions end after a line.
+fn ends(one: &PatternEvidence) -> bool {
+    matches!(one.kind, PatternKind::Missing | PatternKind::LessOften) && one.between.is_some()
+}
+
+/// What is missing besides: `, and 12 more steps, also of cart, stock and 3 more`. As hostile as it came.
+fn along(one: &PatternEvidence) -> String {
+    let (groups, steps) = &one.along;
+    if *steps == 0 {
+        return String::new();
+    }
+    let steps = if *steps == 1 { "1 more step".to_owned() } else { format!("{steps} more steps") };
+    let of = if groups.is_empty() { String::new() } else { format!(", also of {}", few(groups)) };
+    format!(", and {steps}{of}")
+}
+
+/// The first of some names, and how many more there are.
+fn few(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(MAX_ALONG).map(String::as_str).collect();
+    match names.len().saturating_sub(MAX_ALONG) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -426,6 +472,7 @@ mod tests {
                 value: None,
                 took: None,
                 between: None,
+                along: (Vec::new(), 0),
                 windows: 3,
                 share: 1.0,
             };

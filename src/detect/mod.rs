@@ -217,6 +217,9 @@ pub enum PatternKind {
     Slow,
     /// Lines come in an unusual order.
     Order,
+    /// Many different lines begin sessions in their midst: those before them are lost or late. The groups that wrote them stand
+    /// in `along`.
+    Lost,
     /// A line that few windows have; windows of lines only. `seen` and `of` are windows.
     Rare,
     /// A line comes too seldom beside one that it used to come with. `seen` and `expected` are its lines, `of` those of the
@@ -243,7 +246,7 @@ pub struct PatternEvidence {
     /// When it was seen before; `None` where there is no line, or it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,
-    /// The line before it, where the order is wrong.
+    /// The line before it, where the order is wrong, or sessions end there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// How sessions are told apart, such as `trace_id`.
@@ -264,9 +267,12 @@ pub struct PatternEvidence {
     /// How long it took in the middle one of the slow ones, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took: Option<f64>,
-    /// Groups between whose lines, one after the other, it takes so long; `None` where the whole stay does.
+    /// Groups between whose lines, one after the other, it takes so long, or sessions end; `None` of one group alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between: Option<(String, String)>,
+    /// Other groups of which steps are missing too, and how many steps are, of all groups.
+    #[serde(default, skip_serializing_if = "is_alone")]
+    pub along: (Vec<String>, u32),
     /// The number that is far off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<OddValue>,
@@ -274,6 +280,10 @@ pub struct PatternEvidence {
     pub windows: u32,
     /// Share of the score, 0 to 1; the shares of all evidence sum to 1.
     pub share: f64,
+}
+
+fn is_alone((groups, steps): &(Vec<String>, u32)) -> bool {
+    groups.is_empty() && *steps == 0
 }
 
 impl PatternEvidence {
@@ -292,6 +302,7 @@ impl PatternEvidence {
             seconds: None,
             took: None,
             between: None,
+            along: (Vec::new(), 0),
             value: None,
             windows: 1,
             share: 0.0,

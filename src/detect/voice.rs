@@ -51,6 +51,8 @@ pub enum Voice {
     Slow,
     /// [`PatternKind::Order`].
     Order,
+    /// [`PatternKind::Lost`].
+    Lost,
     /// [`PatternKind::Rare`].
     Rare,
     /// [`session::model::Kind::Present`].
@@ -64,7 +66,7 @@ pub enum Voice {
 use Voice as V;
 
 /// All of them with their names, in the order of [`Voice`].
-const NAMES: [(Voice, &str); 22] = [
+const NAMES: [(Voice, &str); 23] = [
     (V::LineLength, "line_length"),
     (V::ErrorCount, "error_count"),
     (V::WarnCount, "warn_count"),
@@ -83,6 +85,7 @@ const NAMES: [(Voice, &str); 22] = [
     (V::LessOften, "less_often"),
     (V::Slow, "slow"),
     (V::Order, "order"),
+    (V::Lost, "lost"),
     (V::Rare, "rare"),
     (V::Present, "present"),
     (V::Absent, "absent"),
@@ -125,6 +128,7 @@ impl From<PatternKind> for Voice {
             PatternKind::LessOften => Self::LessOften,
             PatternKind::Slow => Self::Slow,
             PatternKind::Order => Self::Order,
+            PatternKind::Lost => Self::Lost,
             PatternKind::Rare => Self::Rare,
         }
     }
@@ -151,7 +155,7 @@ impl Detectors {
     /// The window features.
     pub const FEATURES: Self = Self::span(V::LineLength, V::Rate);
     /// What is found in requests, blocks and jobs.
-    pub const TRACE: Self = Self::span(V::Begins, V::Order);
+    pub const TRACE: Self = Self::span(V::Begins, V::Lost);
     /// What is found in single sessions, which `eval --window session` asks for.
     pub const SESSION: Self = Self::span(V::Present, V::Count);
     /// The rarest line of a window of lines.
@@ -278,19 +282,19 @@ mod tests {
 
     #[test]
     fn sets_are_read_and_written() {
-        check("all", "all", 22);
+        check("all", "all", 23);
         check("features", "features", 5);
-        check("trace", "trace", 7);
+        check("trace", "trace", 8);
         check("session", "session", 3);
         check("burst, new", "new,burst", 2);
-        check("features,trace,new,burst,value,ratio,stopped,instance,rare,session", "all", 22);
+        check("features,trace,new,burst,value,ratio,stopped,instance,rare,session", "all", 23);
         check("order,slow,order", "slow,order", 2);
         for text in ["", "bursts", "new,,x"] {
             assert!(text.parse::<Detectors>().unwrap_err().contains("detector; write"), "{text}");
         }
         assert_eq!(Detectors::ALL.without(Detectors::TRACE).among(Detectors::TRACE).len(), 0);
         assert_eq!(Detectors::TRACE.each().map(|one| one.to_string()).collect::<Vec<_>>().join(","), {
-            "begins,unexpected,missing,more_often,less_often,slow,order"
+            "begins,unexpected,missing,more_often,less_often,slow,order,lost"
         });
     }
 

@@ -131,7 +131,7 @@ mod tests {
             ),
         );
         check("10s", "burst,slow", "burst,slow burst slow burst,slow-burst burst,slow-slow");
-        assert_eq!(variants("10s".parse().unwrap(), Detectors::ALL).len(), 1 + 2 * (2 + 18));
+        assert_eq!(variants("10s".parse().unwrap(), Detectors::ALL).len(), 1 + 2 * (2 + 19));
     }
 
     #[test]

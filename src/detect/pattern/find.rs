@@ -4,6 +4,7 @@
 //! happens here: a line read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::super::burst::Burst;
 use super::super::calibrate::to_score;
@@ -12,6 +13,7 @@ use super::super::personal::is_card;
 use super::super::ratio::Broken;
 use super::super::silence::{Silence, Stopped};
 use super::super::tail::ordinary;
+use super::super::trace::broken::Lead;
 use super::super::trace::tally::{Unit, span_end};
 use super::super::trace::{Deviation, Kind};
 use super::super::value;
@@ -20,13 +22,16 @@ use super::unit::UnitInfo;
 use super::{AGE, Found, GroupNumber, MAX_MISSED, Patterns, State};
 use crate::time::Nanos;
 
+/// Windows without it after which lines that are lost may be told of another group.
+const LOST_LULL: i64 = 60;
+
 impl Patterns {
     pub(super) fn sessions(&mut self, end: Nanos) -> Vec<Found> {
         let State { units, trace, .. } = &mut self.state;
         let bad =
             |unit: Unit| units.get(unit as usize).and_then(Option::as_ref).is_some_and(|one| one.level >= Level::Warn);
         let judged: Vec<(Deviation, bool)> = trace
-            .close(end, bad)
+            .close(end, bad, |unit| units.get(unit as usize).and_then(Option::as_ref).map_or(0, |one| one.group))
             .into_iter()
             .filter(|one| self.config.detectors.has(one.kind.told(bad)))
             .map(|one| {
@@ -38,25 +43,83 @@ impl Patterns {
         let missed = judged.iter().filter(|(_, wrong)| !wrong).map(|(one, _)| (self.state.trace.surprise(one), one));
         let missed: Vec<(f64, &Deviation)> = missed.collect();
         self.miss(missed, |this, one| this.told(one, end));
+        if self.state.trace.is_lossy() {
+            let lost = judged.iter().filter(|(one, wrong)| *wrong && one.kind == Kind::Lost);
+            return lost.map(|(one, _)| self.lost(one, end)).collect();
+        }
         let blamed = self.state.trace.blame();
         let names = |group: u32| blamed.iter().any(|(_, named)| *named == group);
-        let told = judged.iter().filter(|(one, wrong)| match one.kind {
-            // That its callers are slow too goes without saying.
-            Kind::Slow(group) => *wrong && (blamed.is_empty() || names(group)),
-            _ => *wrong,
-        });
-        told.map(|(one, _)| {
-            let named = blamed.iter().find(|(hop, _)| one.kind == Kind::Wait(*hop));
-            let found = self.told(one, end);
-            Found { group: named.map_or(found.group, |(_, group)| GroupNumber(*group)), ..found }
-        })
-        .collect()
+        let mut leads: BTreeMap<Unit, (Lead, &Deviation)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (one, _) in judged.iter().filter(|(_, wrong)| *wrong) {
+            match one.kind {
+                Kind::Wait(hop) => {
+                    let named = blamed.iter().find(|(known, _)| *known == hop).map(|(_, group)| GroupNumber(*group));
+                    let told = self.told(one, end);
+                    found.push(Found { group: named.unwrap_or(told.group), ..told });
+                }
+                // That its callers are slow too goes without saying.
+                Kind::Slow(group) if !blamed.is_empty() && !names(group) => {}
+                _ => match self.state.trace.lead(one) {
+                    Some(lead) => gather(&mut leads, lead, one),
+                    None => found.push(self.told(one, end)),
+                },
+            }
+        }
+        found.extend(leads.into_values().map(|(lead, one)| self.lacking(&lead, one, end)));
+        found
+    }
+
+    /// Lines that are lost: told of the group that sessions begin with most often, as long as that goes on.
+    fn lost(&mut self, one: &Deviation, end: Nanos) -> Found {
+        let starts = self.state.trace.middles(one.windows);
+        let mut groups: Vec<u32> = Vec::new();
+        for group in starts.iter().map(|unit| self.group_of(*unit)) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        let along = groups.iter().map(|group| self.name(*group)).collect();
+        let found = self.told(one, end);
+        let steps = u32::try_from(starts.len()).unwrap_or(u32::MAX);
+        let evidence = PatternEvidence { along: (along, steps), ..found.evidence };
+        let (last, at) = self.state.lost_at.unwrap_or((Nanos::MIN, 0));
+        let goes_on =
+            last >= end - self.window * LOST_LULL && self.state.groups.get(at as usize).is_some_and(Option::is_some);
+        let at = if goes_on { at } else { groups.first().copied().unwrap_or_default() };
+        self.state.lost_at = Some((end, at));
+        Found { group: GroupNumber(at), evidence, ..found }
+    }
+
+    /// What sessions lack first, with all that they lack besides.
+    fn lacking(&self, lead: &Lead, one: &Deviation, end: Nanos) -> Found {
+        let Lead { first, last, others } = lead;
+        let found = self.told(one, end);
+        let of = self.evidence(found.evidence.kind, *first, end);
+        let ends = last.map(|last| (self.name(self.group_of(last)), self.name(self.group_of(*first))));
+        let mut along: Vec<String> = others.iter().map(|unit| self.name(self.group_of(*unit))).collect();
+        along.sort_unstable();
+        along.dedup();
+        along.retain(|name| *name != self.name(self.group_of(*first)));
+        let evidence = PatternEvidence {
+            line: of.line,
+            before: of.before,
+            after: last.and_then(|last| self.text(last)),
+            between: ends,
+            along: (along, u32::try_from(others.len()).unwrap_or(u32::MAX)),
+            ..found.evidence
+        };
+        Found { group: GroupNumber(self.group_of(last.unwrap_or(*first))), evidence, ..found }
+    }
+
+    fn name(&self, group: u32) -> String {
+        self.names.get(group as usize).cloned().unwrap_or_default()
     }
 
     pub(super) fn told(&self, one: &Deviation, end: Nanos) -> Found {
         let (unit, after) = match one.kind {
             Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => (at, None),
-            Kind::Slow(_) | Kind::Wait(_) => (Unit::MAX, None),
+            Kind::Slow(_) | Kind::Wait(_) | Kind::Lost => (Unit::MAX, None),
             Kind::Order(from, to) => (to, self.text(from)),
         };
         let kind = one.kind.told(|unit| self.is_bad(unit));
@@ -67,7 +130,8 @@ impl Patterns {
             of: one.sessions,
             expected: one.expected,
             most: Some(ordinary(one.expected, one.fano)),
-            seconds: one.limit.map(span_end),
+            // The end of the last ordinary bucket.
+            seconds: one.limit.map(|limit| span_end(limit.saturating_sub(1))),
             took: one.took.map(|(took, _)| took),
             value: None,
             between: self.between(one.kind),
@@ -91,9 +155,8 @@ impl Patterns {
     /// Whose lines it takes longer between.
     fn between(&self, kind: Kind) -> Option<(String, String)> {
         let Kind::Wait(hop) = kind else { return None };
-        let name = |group: u32| self.names.get(group as usize).cloned().unwrap_or_default();
         let (from, to) = hop.in_time();
-        Some((name(from), name(to)))
+        Some((self.name(from), self.name(to)))
     }
 
     /// Keeps what of all that was not told came nearest, where that is asked for. All come with their surprise.
@@ -260,7 +323,7 @@ impl Patterns {
         let missed: Vec<(f64, &Broken)> = missed.collect();
         self.miss(missed, |this, one| this.ratio(one, end));
         self.state.ratios.told(&judged);
-        told
+        if self.state.trace.is_lossy() { Vec::new() } else { told }
     }
 
     fn ratio(&self, one: &Broken, end: Nanos) -> Found {
@@ -312,4 +375,20 @@ impl Patterns {
             common: if lines { self.spread.of_unit(group, unit) } else { Vec::new() },
         }
     }
+}
+
+/// Puts together what sessions lack from the same step on: told is that step, or else the most surprising one.
+fn gather<'a>(leads: &mut BTreeMap<Unit, (Lead, &'a Deviation)>, lead: Lead, one: &'a Deviation) {
+    let Some((known, strongest)) = leads.get_mut(&lead.first) else {
+        leads.insert(lead.first, (lead, one));
+        return;
+    };
+    let is_first = |one: &Deviation| matches!(one.kind, Kind::Absent(unit) | Kind::Few(unit) if unit == lead.first);
+    if (is_first(one), one.surprise) > (is_first(strongest), strongest.surprise) {
+        *strongest = one;
+        known.last = lead.last;
+    }
+    known.others.extend(lead.others);
+    known.others.sort_unstable();
+    known.others.dedup();
 }

@@ -137,6 +137,9 @@ struct State {
     seen: Seen,
     #[serde(default)]
     worth: Worth,
+    /// When lines were last told to be lost, and of which group.
+    #[serde(default)]
+    lost_at: Option<(Nanos, u32)>,
     /// Units that had to go, as hashes: when one comes back, it is nothing new.
     #[serde(default)]
     gone: Gone,

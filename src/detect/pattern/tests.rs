@@ -127,7 +127,7 @@ fn who_makes_all_others_wait_is_named_and_nobody_else() {
         told.map(|(what, seen, _, place)| format!("{what} {seen} {}", place.unwrap_or_default())).collect();
     let text = "(trace_id) from a line of cart to the next, of prices";
     assert!(
-        told.iter().any(|told| told.starts_with("longer than 0.006 s (about 0.9 s) in") && told.ends_with(text)),
+        told.iter().any(|told| told.starts_with("longer than 0.004 s (about 0.9 s) in") && told.ends_with(text)),
         "{told:?}"
     );
 }

@@ -6,8 +6,10 @@
 //! from windows that are younger than the longest span that is judged, or judging by what was learnt from them.
 
 pub mod blame;
+pub mod broken;
 pub mod key;
 pub mod open;
+mod start;
 pub mod tally;
 
 use std::collections::VecDeque;
@@ -37,8 +39,6 @@ const ENOUGH: f32 = 20.0;
 const RARE: f64 = 0.15;
 /// A deviation goes on when the last third of its windows is as surprising as this, in nats.
 const GOES_ON: f64 = 1.5;
-/// What none of the sessions of so many windows does is over.
-const STILL: usize = 3;
 /// Sessions that repeat a step before it is told.
 const LEAST_AGAIN: f64 = 3.0;
 /// Sessions with a line that make it known.
@@ -78,6 +78,8 @@ pub enum Kind {
     Order(Unit, Unit),
     /// A known line that sessions hardly ever begin with is the first.
     Start(Unit),
+    /// So are many different ones.
+    Lost,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             Self::Many(_) => PatternKind::MoreOften,
             Self::Few(_) => PatternKind::LessOften,
             Self::Slow(_) | Self::Wait(_) => PatternKind::Slow,
+            Self::Lost => PatternKind::Lost,
             Self::Start(at) if bad(at) => PatternKind::Begins,
             Self::Order(..) | Self::Start(_) => PatternKind::Order,
         }
@@ -206,6 +209,7 @@ impl Trace {
             Kind::Present(at) | Kind::Absent(at) | Kind::Many(at) | Kind::Few(at) | Kind::Start(at) => !has(at),
             Kind::Order(from, to) => !has(from) && !has(to),
             Kind::Slow(group) => !groups.contains(&group),
+            Kind::Lost => true,
             Kind::Wait(hop) => !groups.iter().any(|group| hop.has(*group)),
         });
     }
@@ -226,8 +230,9 @@ impl Trace {
     }
 
     /// Ends a window: the sessions that are over by now are judged together with those of the windows before. `bad` says
-    /// of a unit whether its level is warn or worse: only such lines are told when they are where they never were.
-    pub fn close(&mut self, end: Nanos, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
+    /// of a unit whether its level is warn or worse: only such lines are told when they are where they never were. `group`
+    /// says who writes it.
+    pub fn close(&mut self, end: Nanos, bad: impl Fn(Unit) -> bool, group: impl Fn(Unit) -> u32) -> Vec<Deviation> {
         let mut now = std::mem::take(&mut self.spare);
         let most = self.most_parts();
         let types = &mut self.spare_types;
@@ -235,7 +240,7 @@ impl Trace {
         self.recent.push_back(now);
         self.gaps.push_back(self.open.take_gaps());
         self.windows += 1;
-        let found = self.judge(bad);
+        let found = self.judge(bad, group);
         if self.recent.len() > RECENT {
             self.forget_oldest();
         }
@@ -260,7 +265,10 @@ impl Trace {
                 oldest.correct(*kind, &self.model);
             }
         }
-        self.model.merge(&oldest, self.most_parts());
+        // What lacks lines is no example.
+        if !self.lacked(then) {
+            self.model.merge(&oldest, self.most_parts());
+        }
         oldest.clear_into(&mut self.spare_types);
         self.spare = oldest;
         self.model.age(MOST);
@@ -311,7 +319,7 @@ impl Trace {
         self.recent.iter_mut().for_each(|tally| tally.rename(from, into));
     }
 
-    fn judge(&self, bad: impl Fn(Unit) -> bool) -> Vec<Deviation> {
+    fn judge(&self, bad: impl Fn(Unit) -> bool, group: impl Fn(Unit) -> u32) -> Vec<Deviation> {
         let Some(now) = self.recent.back() else { return Vec::new() };
         let mut kinds: Vec<Kind> = Vec::new();
         for (root, tally) in &now.types {
@@ -334,14 +342,14 @@ impl Trace {
         }
         let known = sorted(&self.model.types).into_iter().filter(|(_, model)| model.sessions >= ENOUGH);
         let known: Vec<(Unit, &TypeTally)> = known.map(|(root, model)| (*root, model)).collect();
-        kinds.into_iter().filter_map(|kind| self.weigh(kind, &known)).collect()
+        let lost = if kinds.iter().any(|kind| matches!(kind, Kind::Start(_))) { self.lost(group) } else { None };
+        kinds.into_iter().filter_map(|kind| self.weigh(kind, &known)).chain(lost).collect()
     }
 
     /// The span of windows over which a deviation is most surprising.
     fn weigh(&self, kind: Kind, known: &[(Unit, &TypeTally)]) -> Option<Deviation> {
         let mut best: Option<Deviation> = None;
         let mut before: Option<f64> = None;
-        let mut still = true;
         let span = self.since_told(kind);
         let mut parts: Vec<Part> = known.iter().filter_map(|(root, model)| Part::of(*root, model, kind)).collect();
         let mut starts = (0.0, 0.0);
@@ -361,11 +369,8 @@ impl Trace {
                 over(kind, &parts, at + 1)
             };
             // It has to go on: what is over was told when it was there.
-            let goes_on = still && before.is_none_or(|before| before >= GOES_ON);
+            let goes_on = before.is_none_or(|before| before >= GOES_ON);
             before = Some(one.surprise);
-            if at + 1 == STILL {
-                still = one.seen > 0.0;
-            }
             if goes_on && best.as_ref().is_none_or(|best| one.surprise > best.surprise) {
                 best = Some(one);
             }
@@ -398,34 +403,6 @@ impl Trace {
         let last = self.wrong.iter().find(|(wrong, ..)| *wrong == kind).map(|(.., last)| *last);
         let since = last.map_or(usize::MAX, |last| usize::try_from(self.windows - last).unwrap_or(usize::MAX));
         if since > LULL { since } else { usize::MAX }
-    }
-
-    fn start_over(&self, root: Unit, (sessions, seen): (f64, f64), windows: usize) -> Deviation {
-        let past = self.model.sessions();
-        let size = self.model.types.get(&root).map_or(0.0, |one| f64::from(one.sessions)) + 0.5;
-        let expected = sessions * size / (past + 1.0);
-        let fano = 1.0 + sessions / (past + 1.0);
-        let surprise = if seen >= TWICE * expected { -upper_tail(seen, expected, fano) } else { 0.0 };
-        let past = (past, size - 0.5);
-        Deviation {
-            kind: Kind::Start(root),
-            seen,
-            sessions,
-            expected,
-            surprise,
-            windows,
-            limit: None,
-            took: None,
-            past,
-            fano,
-        }
-    }
-
-    /// Whether sessions often have a line, but hardly ever begin with it.
-    fn is_no_start(&self, root: Unit) -> bool {
-        let begins = self.model.types.get(&root).map_or(0.0, |one| one.sessions);
-        let has: f64 = self.model.types.iter().filter(|(of, _)| **of != root).map(|(_, one)| present(one, root)).sum();
-        begins < ENOUGH && has >= 2.0 * f64::from(ENOUGH)
     }
 }
 
@@ -466,7 +443,8 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
         let Some((count, found)) = sums else { continue };
         known = (known.0 + past, known.1 + size - 0.5);
         if matches!(kind, Kind::Slow(_) | Kind::Wait(_)) {
-            bucket = bucket.max(Some(limit.0));
+            // Of several kinds of requests, the shortest limit that any of them was beyond.
+            bucket = bucket.into_iter().chain((*found > 0.0).then_some(limit.0)).min();
         }
         seen += found;
         sessions += count;
@@ -506,7 +484,7 @@ impl Limit {
                 Some(Self(at)).filter(|_| at > 0 && total > f64::from(ENOUGH))
             }
             Kind::Slow(_) | Kind::Wait(_) => Self::slow(durations(model, kind)?),
-            Kind::Start(_) => None,
+            Kind::Start(_) | Kind::Lost => None,
             // A line that is new brings new orders along; only known lines in another order say something.
             Kind::Order(from, to) => {
                 let known = present(model, from).min(present(model, to));
@@ -534,7 +512,7 @@ impl Limit {
             Kind::Few(unit) => present(tally, unit) - from(tally.units.get(&unit).map(<[f32; COUNTS]>::as_slice)),
             Kind::Slow(_) | Kind::Wait(_) => from(durations(tally, kind).map(<[f32; SPANS]>::as_slice)),
             Kind::Order(..) => step(tally, kind),
-            Kind::Start(_) => 0.0,
+            Kind::Start(_) | Kind::Lost => 0.0,
         }
     }
 }

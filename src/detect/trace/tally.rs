@@ -36,6 +36,9 @@ pub struct TypeTally {
     /// By unit: sessions that have it so often.
     #[serde(with = "buckets")]
     pub units: FxHashMap<Unit, [f32; COUNTS]>,
+    /// By unit: the sum of its places in the order in which sessions came to their units first.
+    #[serde(with = "pairs", default)]
+    pub ranks: FxHashMap<Unit, f32>,
     /// By group: sessions that spent so long in it; by [`WHOLE`]: that lasted so long.
     #[serde(with = "buckets")]
     pub spans: FxHashMap<u32, [f32; SPANS]>,
@@ -69,9 +72,10 @@ impl Tally {
         let tally = self.types.entry(session.root()).or_insert_with(|| spare.pop().unwrap_or_default());
         let before = tally.parts();
         tally.sessions += 1.0;
-        for (unit, count) in session.counts() {
+        for (rank, (unit, count)) in (0u16..).zip(session.counts()) {
             if tally.units.len() < most || tally.units.contains_key(unit) {
                 tally.units.entry(*unit).or_default()[count_bucket(*count)] += 1.0;
+                *tally.ranks.entry(*unit).or_default() += f32::from(rank);
             }
         }
         for (group, nanos) in session.spans().chain([(WHOLE, session.length())]) {
@@ -117,8 +121,15 @@ impl Tally {
             match kind {
                 Kind::Absent(unit) | Kind::Many(unit) | Kind::Few(unit) | Kind::Present(unit) => {
                     match usual.and_then(|model| model.units.get(&unit)) {
-                        Some(counts) => drop(one.units.insert(unit, counts.map(|count| count * part))),
-                        None if matches!(kind, Kind::Present(_)) => drop(one.units.remove(&unit)),
+                        Some(counts) => {
+                            one.units.insert(unit, counts.map(|count| count * part));
+                            let ranks = usual.and_then(|model| model.ranks.get(&unit)).copied();
+                            one.ranks.insert(unit, ranks.unwrap_or_default() * part);
+                        }
+                        None if matches!(kind, Kind::Present(_)) => {
+                            one.units.remove(&unit);
+                            one.ranks.remove(&unit);
+                        }
                         None => {}
                     }
                 }
@@ -134,7 +145,7 @@ impl Tally {
                     Some(count) => drop(one.steps.insert((from, to), count * part)),
                     None => drop(one.steps.remove(&(from, to))),
                 },
-                Kind::Start(_) => {}
+                Kind::Start(_) | Kind::Lost => {}
             }
         }
         if let Kind::Start(root) = kind {
@@ -154,6 +165,7 @@ impl Tally {
             if spare.len() < SPARE && one.parts() <= SPARE_PARTS {
                 one.sessions = 0.0;
                 one.units.clear();
+                one.ranks.clear();
                 one.spans.clear();
                 one.waits.clear();
                 one.steps.clear();
@@ -168,10 +180,12 @@ impl Tally {
         self.types.retain(|root, _| !gone.contains(root));
         for one in self.types.values_mut() {
             one.units.retain(|unit, _| !gone.contains(unit));
+            one.ranks.retain(|unit, _| !gone.contains(unit));
             one.steps.retain(|(from, to), _| !gone.contains(from) && !gone.contains(to));
             one.spans.retain(|group, _| !groups.contains(group));
             one.waits.retain(|hop, _| !groups.iter().any(|group| hop.has(*group)));
             one.units.shrink_to_fit();
+            one.ranks.shrink_to_fit();
             one.steps.shrink_to_fit();
         }
         self.types.shrink_to_fit();
@@ -182,6 +196,7 @@ impl Tally {
     pub(super) fn held(&self) -> usize {
         let one = |one: &TypeTally| {
             held::map::<Unit, [f32; COUNTS]>(one.units.len())
+                + held::map::<Unit, f32>(one.ranks.len())
                 + held::map::<u32, [f32; SPANS]>(one.spans.len())
                 + held::map::<Hop, [f32; SPANS]>(one.waits.len())
                 + held::map::<(Unit, Unit), f32>(one.steps.len())
@@ -200,6 +215,8 @@ impl Tally {
             if let Some(counts) = one.units.remove(&from) {
                 let to = one.units.entry(into).or_default();
                 to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+                let rank = one.ranks.remove(&from).unwrap_or_default();
+                *one.ranks.entry(into).or_default() += rank;
             }
             let moved = |unit: Unit| if unit == from { into } else { unit };
             let steps: Vec<((Unit, Unit), f32)> =
@@ -229,6 +246,7 @@ impl TypeTally {
         if self.parts() + other.parts() <= most {
             let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
             other.units.iter().for_each(|(unit, counts)| add(self.units.entry(*unit).or_default(), counts));
+            other.ranks.iter().for_each(|(unit, rank)| *self.ranks.entry(*unit).or_default() += rank);
             other
                 .spans
                 .iter()
@@ -241,6 +259,7 @@ impl TypeTally {
             if self.units.len() < most || self.units.contains_key(unit) {
                 let to = self.units.entry(*unit).or_default();
                 to.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+                *self.ranks.entry(*unit).or_default() += other.ranks.get(unit).copied().unwrap_or_default();
             }
         }
         for (group, counts) in sorted(&other.spans) {
@@ -269,7 +288,9 @@ impl TypeTally {
         self.spans.values_mut().flatten().for_each(|count| *count /= 2.0);
         self.waits.values_mut().flatten().for_each(|count| *count /= 2.0);
         self.steps.values_mut().for_each(|count| *count /= 2.0);
+        self.ranks.values_mut().for_each(|sum| *sum /= 2.0);
         self.units.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
+        self.ranks.retain(|unit, _| self.units.contains_key(unit));
         self.spans.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
         self.waits.retain(|_, counts| counts.iter().sum::<f32>() > 0.1);
         self.steps.retain(|_, count| *count > 0.1);

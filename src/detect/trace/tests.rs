@@ -7,6 +7,11 @@ use crate::time::SECOND;
 const WINDOW: Nanos = 10 * SECOND;
 /// Groups: the gateway writes units 0, 1 and 5; the cart writes 2, 3, 4 and 6.
 const BAD: [Unit; 2] = [5, 6];
+/// Who writes a unit.
+fn group(unit: Unit) -> u32 {
+    u32::from(![0, 1, 5].contains(&unit))
+}
+
 /// From a line of the gateway to the next one, of the cart.
 const HOP: Hop = Hop { caller: 0, callee: 1, back: false };
 
@@ -20,6 +25,7 @@ enum Fault {
     Slow,
     Swapped,
     StartsLate,
+    BreaksOff,
 }
 
 fn line(key: u64, text: &str) -> String {
@@ -40,6 +46,7 @@ fn request(trace: &mut Trace, at: Nanos, key: u64, fault: Fault) {
             steps[2].1 = 2;
         }
         Fault::StartsLate => steps.swap(0, 1),
+        Fault::BreaksOff => steps.truncate(2),
     }
     steps.sort_by_key(|(.., millis)| if fault == Fault::StartsLate { 0 } else { *millis });
     for (group, unit, millis) in steps {
@@ -57,7 +64,7 @@ fn windows(trace: &mut Trace, range: std::ops::Range<i64>, fault: Fault, seed: u
             let faulty = dice.below(10) < 3;
             request(trace, at, (window * 100 + n) as u64, if faulty { fault } else { Fault::None });
         }
-        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit), group);
         let judged: Vec<(Deviation, bool)> = found.iter().map(|one| (one.clone(), false)).collect();
         trace.learn(&judged);
     }
@@ -93,6 +100,83 @@ fn each_kind_of_deviation_is_found_and_named() {
     }
 }
 
+/// What is said to be behind each step that is lacking, once it is told.
+fn leads(fault: Fault) -> Vec<(Kind, broken::Lead)> {
+    let mut trace = learnt();
+    let found = windows(&mut trace, 200..204, fault, 2);
+    let wrong: Vec<(Deviation, bool)> =
+        found.into_iter().filter(|one| trace.surprise(one) > 12.0).map(|one| (one, true)).collect();
+    trace.learn(&wrong);
+    let mut all: Vec<_> = wrong.iter().filter_map(|(one, _)| Some((one.kind, trace.lead(one)?))).collect();
+    all.sort_by_key(|(kind, _)| *kind);
+    all
+}
+
+#[test]
+fn what_breaks_off_is_told_once_and_where() {
+    let ends = |others: [Unit; 2]| broken::Lead { first: 3, last: Some(2), others: others.to_vec() };
+    let expected: Vec<(Kind, broken::Lead)> = [1, 3, 4].map(|unit| (Kind::Absent(unit), ends([4, 1]))).to_vec();
+    assert_eq!(leads(Fault::BreaksOff), expected);
+    // One step alone: what follows it is there.
+    assert_eq!(leads(Fault::Missing), [(Kind::Absent(3), broken::Lead { first: 3, last: None, others: Vec::new() })]);
+    assert_eq!(leads(Fault::Slow), []);
+}
+
+/// A window of requests through eight services, of which so many lines of ten are lost, `whose` first.
+fn chain(trace: &mut Trace, window: i64, dice: &mut Dice, lost: impl Fn(&mut Dice, u32) -> bool) -> Vec<Deviation> {
+    for n in 0..20 {
+        let key = (window * 100 + n) as u64;
+        for group in 0..8u32 {
+            if !lost(dice, group) {
+                let at = window * WINDOW + n * WINDOW / 20 + i64::from(group) * 1_000_000;
+                trace.add(at, (group, group), &line(key, &format!("unit {group}")));
+            }
+        }
+    }
+    trace.close((window + 1) * WINDOW, |_| false, |unit| unit)
+}
+
+#[test]
+fn lines_that_are_lost_are_told_as_such_and_not_learnt() {
+    let mut trace = Trace::new(WINDOW);
+    let mut dice = Dice(5);
+    let learn = |trace: &mut Trace, found: Vec<Deviation>| {
+        let judged: Vec<_> = found.into_iter().map(|one| (trace.surprise(&one) > 10.0, one)).collect();
+        trace.learn(&judged.into_iter().map(|(wrong, one)| (one, wrong)).collect::<Vec<_>>());
+    };
+    let mut told = Vec::new();
+    for window in 0..400 {
+        let lossy = (200..210).contains(&window);
+        let found = chain(&mut trace, window, &mut dice, |dice, _| lossy && dice.below(10) < 4);
+        let lost = found.iter().find(|one| one.kind == Kind::Lost).cloned();
+        learn(&mut trace, found);
+        if let Some(one) = lost.filter(|one| trace.surprise(one) > 10.0) {
+            told.push(window);
+            let starts = trace.middles(one.windows);
+            assert!(one.windows <= LULL && starts.len() >= 3, "{one:?}");
+            // What is lost has the first of the lines that are left most often.
+            assert!(starts[..2].contains(&1), "{starts:?}");
+        }
+    }
+    assert!((200..206).contains(told.first().unwrap()), "{told:?}");
+    assert!(*told.last().unwrap() < 216, "{told:?}");
+    assert!(!trace.is_lossy());
+    let model = &trace.model.types;
+    assert!(model.iter().all(|(root, one)| *root == 0 || one.sessions < 1.0), "{:?}", model.keys());
+}
+
+#[test]
+fn a_service_that_says_nothing_is_no_lost_line() {
+    let mut trace = Trace::new(WINDOW);
+    let mut dice = Dice(5);
+    for window in 0..210 {
+        let found = chain(&mut trace, window, &mut dice, |_, group| window >= 200 && group == 0);
+        assert!(found.iter().all(|one| one.kind != Kind::Lost), "{found:?}");
+        assert!(window < 203 || found.iter().any(|one| one.kind == Kind::Start(1) && one.surprise > 12.0), "{found:?}");
+        trace.learn(&found.into_iter().map(|one| (one, window >= 200)).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn what_nobody_feels_is_not_told() {
     // The cart's last line is 10, 30 and 130 ms later than usual, in requests of 40 ms.
@@ -109,7 +193,7 @@ fn what_nobody_feels_is_not_told() {
                     trace.add(at, (group, unit), &line((window * 100 + n) as u64, &format!("unit {unit}")));
                 }
             }
-            found = trace.close((window + 1) * WINDOW, |_| false);
+            found = trace.close((window + 1) * WINDOW, |_| false, |unit| unit);
             trace.learn(&found.iter().map(|one| (one.clone(), false)).collect::<Vec<_>>());
         }
         let slow = found.iter().find(|one| one.kind == Kind::Slow(1)).unwrap();
@@ -147,7 +231,7 @@ fn what_is_wrong_is_not_learnt_until_it_has_been_so_for_a_day() {
             for n in 0..10 {
                 request(&mut trace, window * WINDOW + n * SECOND, (window * 100 + n) as u64, Fault::Missing);
             }
-            let found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+            let found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit), group);
             last = found.iter().filter(|one| one.kind == Kind::Absent(3)).map(|one| one.surprise).fold(0.0, f64::max);
             let judged: Vec<(Deviation, bool)> = found.into_iter().map(|one| (one, wrong)).collect();
             trace.learn(&judged);
@@ -183,7 +267,7 @@ fn a_merged_template_takes_its_past_along() {
                 trace.add(at + millis * 1_000_000, (group, unit), &line((window * 100 + n) as u64, "unit"));
             }
         }
-        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+        found = trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit), group);
     }
     assert!(found.iter().all(|one| one.surprise < 6.0), "{found:?}");
 }
@@ -198,7 +282,7 @@ fn sessions_that_were_not_seen_from_their_start_are_not_judged() {
             trace.add(at + millis * 1_000_000, (group, unit), &line(90_000 + n as u64, "unit"));
         }
     }
-    assert!(trace.close(201 * WINDOW, |_| true).is_empty());
+    assert!(trace.close(201 * WINDOW, |_| true, group).is_empty());
 }
 
 #[test]
@@ -212,9 +296,9 @@ fn a_flood_of_kinds_of_requests_is_bounded() {
                 trace.add(at + i64::from(step), (step % 5, unit), &line((window * 10_000 + n) as u64, "unit"));
             }
         }
-        trace.close((window + 1) * WINDOW, |_| true);
+        trace.close((window + 1) * WINDOW, |_| true, group);
     }
-    trace.close(210 * WINDOW, |_| true);
+    trace.close(210 * WINDOW, |_| true, group);
     let parts = |tally: &Tally| tally.types.values().map(|one| one.units.len() + one.steps.len()).sum::<usize>();
     let most = trace.recent.iter().map(parts).max().unwrap();
     assert!((1_000..21_100).contains(&most), "{most}");
@@ -248,7 +332,7 @@ fn what_is_told_for_long_keeps_its_usual_share() {
                 let at = window * WINDOW + n * WINDOW / 20;
                 request(&mut trace, at, (window * 100 + n) as u64, if odd { fault } else { Fault::None });
             }
-            trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit));
+            trace.close((window + 1) * WINDOW, |unit| BAD.contains(&unit), group);
             trace.model.age(1_000.0);
             if window == 400 {
                 before = share(&trace);
