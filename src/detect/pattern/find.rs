@@ -72,7 +72,8 @@ impl Patterns {
 
     /// Lines that are lost: told of the group that sessions begin with most often, as long as that goes on.
     fn lost(&mut self, one: &Deviation, end: Nanos) -> Found {
-        let starts = self.state.trace.middles(one.windows);
+        let mut starts = self.state.trace.middles(one.windows);
+        starts.retain(|unit| !self.is_bad(*unit));
         let mut groups: Vec<u32> = Vec::new();
         for group in starts.iter().map(|unit| self.group_of(*unit)) {
             if !groups.contains(&group) {

@@ -342,7 +342,7 @@ impl Trace {
         }
         let known = sorted(&self.model.types).into_iter().filter(|(_, model)| model.sessions >= ENOUGH);
         let known: Vec<(Unit, &TypeTally)> = known.map(|(root, model)| (*root, model)).collect();
-        let lost = if kinds.iter().any(|kind| matches!(kind, Kind::Start(_))) { self.lost(group) } else { None };
+        let lost = if kinds.iter().any(|kind| matches!(kind, Kind::Start(_))) { self.lost(bad, group) } else { None };
         kinds.into_iter().filter_map(|kind| self.weigh(kind, &known)).chain(lost).collect()
     }
 

@@ -14,6 +14,8 @@ use super::{Deviation, ENOUGH, Kind, LULL, SCALES, TWICE, Trace, present};
 /// So many different lines begin sessions in their midst before it is lines that are lost, besides those that would begin them if
 /// one service said nothing any more.
 const LEAST_STARTS: usize = 3;
+/// Groups that write them: one that begins something of its own does so with its own lines.
+const LEAST_GROUPS: usize = 2;
 
 impl Trace {
     pub(super) fn start_over(&self, root: Unit, (sessions, seen): (f64, f64), windows: usize) -> Deviation {
@@ -38,7 +40,7 @@ impl Trace {
     }
 
     /// Sessions that begin in their midst, whatever with, over the windows that say most; `None` when there are none now.
-    pub(super) fn lost(&self, group: impl Fn(Unit) -> u32) -> Option<Deviation> {
+    pub(super) fn lost(&self, bad: impl Fn(Unit) -> bool, group: impl Fn(Unit) -> u32) -> Option<Deviation> {
         let mut known: FxHashMap<Unit, bool> = FxHashMap::default();
         let mut starts: Vec<Unit> = Vec::new();
         let mut alone: FxHashMap<Unit, Option<u32>> = FxHashMap::default();
@@ -46,14 +48,16 @@ impl Trace {
         let mut best: Option<Deviation> = None;
         let past: f64 = (self.model.types.iter())
             .filter(|(root, one)| {
-                one.sessions < ENOUGH && *known.entry(**root).or_insert_with(|| self.is_no_start(**root))
+                one.sessions < ENOUGH
+                    && *known.entry(**root).or_insert_with(|| !bad(**root) && self.is_no_start(**root))
             })
             .map(|(_, one)| f64::from(one.sessions))
             .sum();
         for (at, tally) in self.recent.iter().rev().enumerate().take(LULL) {
             sessions += tally.sessions();
             for (root, one) in &tally.types {
-                if *known.entry(*root).or_insert_with(|| self.is_no_start(*root)) {
+                // Problems begin sessions of their own.
+                if *known.entry(*root).or_insert_with(|| !bad(*root) && self.is_no_start(*root)) {
                     seen += f64::from(one.sessions);
                     starts.push(*root);
                 }
@@ -71,7 +75,10 @@ impl Trace {
                 .collect();
             silent.sort_unstable();
             let most = silent.chunk_by(|one, two| one == two).map(<[u32]>::len).max().unwrap_or_default();
-            if starts.len() - most >= LEAST_STARTS {
+            let mut groups: Vec<u32> = starts.iter().map(|root| group(*root)).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            if starts.len() - most >= LEAST_STARTS && groups.len() >= LEAST_GROUPS {
                 let one = self.starts_over(Kind::Lost, past + 0.5, (sessions, seen), at + 1);
                 best = best.filter(|best| best.surprise >= one.surprise).or(Some(one));
             }
