@@ -13,7 +13,7 @@ use super::held;
 use super::past::Past;
 use super::tail::upper_tail;
 use super::trace::tally::Unit;
-use super::{Check, Gate};
+use super::{Check, Gate, LULL};
 
 /// Windows that lines are added up over.
 const SPANS: [usize; 4] = [1, 3, 6, 36];
@@ -23,8 +23,6 @@ const RECENT: usize = 36;
 const ENOUGH: f64 = 30.0;
 /// What is assumed of a template before it is known: one burst of three lines.
 const FIRST_BURST: f64 = 3.0;
-/// Windows without it after which something told is over: only what came since is added up.
-const LULL: u64 = 6;
 /// Windows after which what was of late has faded to a third.
 const LATELY: f64 = 500.0;
 /// So many windows with a template are a habit.
@@ -251,7 +249,7 @@ impl Bursts {
         let mut best: Option<Burst> = None;
         let (mut seen, mut before) = (0.0, 0.0);
         let since = self.told.get(&unit).map_or(u64::MAX, |last| self.windows - last);
-        let span = if since > LULL { usize::try_from(since).unwrap_or(usize::MAX) } else { usize::MAX };
+        let span = if since > LULL as u64 { usize::try_from(since).unwrap_or(usize::MAX) } else { usize::MAX };
         for (at, window) in self.recent.iter().rev().take(span).enumerate() {
             let lines = window.binary_search_by_key(&unit, |(unit, _)| *unit).ok().and_then(|at| window.get(at));
             seen += lines.map_or(0.0, |(_, lines)| f64::from(*lines));

@@ -46,6 +46,10 @@ use crate::time::{Nanos, TimeRange};
 pub use gate::{Check, Gate, NearMiss};
 pub use spread::{Common, Odd};
 
+/// Windows without it after which what was told is over, and only what came since is added up. Windows of a minute are over before
+/// an incident is (`keep_firing_for`, 5 minutes): else the sum over half an hour tells it again as soon as one straggler comes.
+pub(crate) const LULL: usize = 4;
+
 /// What is measured of a window. The first four are those of the simple detector that teams write themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

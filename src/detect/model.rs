@@ -15,7 +15,7 @@ use super::expect::{Expectation, Finding, SPANS};
 use super::history::{History, Row};
 use super::season::Season;
 use super::tide::Tide;
-use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, Window, decide, held};
+use super::{Check, Detector, Feature, FeatureEvidence, Gate, Judgement, LULL, Window, decide, held};
 use crate::labels::Fingerprint;
 use crate::time::TimeRange;
 
@@ -23,8 +23,6 @@ use crate::time::TimeRange;
 const VERSION: u32 = 1;
 /// Forest scores are kept in steps of this.
 const SCORE_STEP: f64 = 1e-4;
-/// Windows without anything after which an anomaly is over.
-const LULL: usize = 6;
 /// After a day of anomalous windows without a normal one, their level is the new normal.
 const DAY_MILLIS: u64 = 86_400_000;
 

@@ -47,7 +47,7 @@ const MAX_UNITS: usize = 50_000;
 const MAX_FOUND: usize = 5;
 /// Of what was not told, so much is kept of each kind and window.
 const MAX_MISSED: usize = 10;
-/// Detectors that share the budget: features, sessions, new lines, and one for what is to come.
+/// Detectors that share the budget: features, sessions, their durations, and lines by themselves.
 const FAMILIES: f64 = 4.0;
 const DAY_SECONDS: f64 = 86_400.0;
 /// A group is in sessions from this share of its lines on, over so many windows at least; older ones weigh less.

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 
 use super::tally::{TypeTally, Unit, sorted};
-use super::{Deviation, ENOUGH, Kind, LULL, Limit, Trace, present};
+use super::{Deviation, ENOUGH, Kind, LATELY, Limit, Trace, present};
 
 /// Nearly all sessions of a type have a usual step: so large a share.
 const USUAL: f64 = 0.85;
@@ -47,7 +47,8 @@ impl Trace {
             }
         }
         let (lacks, root, model) = most?;
-        let lately = self.wrong.iter().filter(|(.., last)| last + LULL as u64 >= self.windows).map(|(kind, ..)| *kind);
+        let lately =
+            self.wrong.iter().filter(|(.., last)| last + LATELY as u64 >= self.windows).map(|(kind, ..)| *kind);
         let lacking = lately.filter_map(|kind| match kind {
             Kind::Absent(at) | Kind::Few(at) if lack(root, model, kind) >= SAME * lacks => Some(at),
             _ => None,

@@ -26,7 +26,7 @@ use super::PatternKind;
 use super::held;
 use super::past::Past;
 use super::tail::upper_tail;
-use super::{Check, Gate};
+use super::{Check, Gate, LULL};
 use crate::time::{HOUR, Nanos};
 
 /// Windows that deviations are added up over.
@@ -52,8 +52,8 @@ const MATTERS: f64 = 0.1;
 const LEAST_LONG: f64 = 0.01;
 /// Deviations that are remembered as told.
 const MAX_WRONG: usize = 2_000;
-/// Windows without it after which something told is over.
-const LULL: usize = 6;
+/// Windows for which what was told still explains what comes with it.
+const LATELY: usize = 6;
 /// The part of counts and durations that is far out.
 const FAR: f64 = 0.02;
 /// Sessions of a type after which half is forgotten.
@@ -83,6 +83,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is about durations.
+    fn is_slow(self) -> bool {
+        matches!(self, Self::Slow(_) | Self::Wait(_))
+    }
+
     /// What is told of it. `bad` says of a unit whether its level is warn or worse.
     #[must_use]
     pub fn told(self, bad: impl Fn(Unit) -> bool) -> PatternKind {
@@ -157,6 +162,11 @@ pub struct Trace {
     /// The greatest surprise of each recent window.
     peaks: VecDeque<f64>,
     past: Past,
+    /// The same of durations, which scatter in another way: slow requests come together.
+    #[serde(default)]
+    slow_peaks: VecDeque<f64>,
+    #[serde(default)]
+    slow_past: Past,
     /// What was wrong lately: first and last window.
     wrong: Vec<(Kind, u64, u64)>,
     /// Windows so far, and in a day.
@@ -259,6 +269,11 @@ impl Trace {
         if let Some(peak) = self.peaks.pop_front().filter(|_| self.wrong.is_empty()) {
             self.past.add(peak);
         }
+        // What an earlier version stored has none of the first windows.
+        let whole = self.slow_peaks.len() > RECENT;
+        if let Some(peak) = self.slow_peaks.pop_front_if(|_| whole).filter(|_| self.wrong.is_empty()) {
+            self.slow_past.add(peak);
+        }
         for (kind, first, last) in &self.wrong {
             // What has been so for a day is how it is now.
             if last - first < self.day {
@@ -276,8 +291,12 @@ impl Trace {
 
     /// Takes in what was found in a window: what is wrong (`true`) is not learnt, the rest says how the past scatters.
     pub fn learn(&mut self, found: &[(Deviation, bool)]) {
-        let most = found.iter().map(|(deviation, _)| deviation.surprise).fold(0.0, f64::max);
-        self.peaks.push_back(most);
+        let most = |slow: bool| {
+            let of_them = found.iter().filter(|(one, _)| one.kind.is_slow() == slow);
+            of_them.map(|(one, _)| one.surprise).fold(0.0, f64::max)
+        };
+        self.peaks.push_back(most(false));
+        self.slow_peaks.push_back(most(true));
         for (deviation, _) in found.iter().filter(|(_, wrong)| *wrong) {
             let room = self.wrong.len() < MAX_WRONG;
             match self.wrong.iter_mut().find(|(kind, ..)| *kind == deviation.kind) {
@@ -293,13 +312,14 @@ impl Trace {
     /// What the past says of a deviation: how surprising a window with it is, in nats.
     #[must_use]
     pub fn surprise(&self, deviation: &Deviation) -> f64 {
-        self.past.surprise(deviation.surprise)
+        let past = if deviation.kind.is_slow() { &self.slow_past } else { &self.past };
+        past.surprise(deviation.surprise)
     }
 
     /// Who makes sessions wait, of all hops that were too long lately.
     #[must_use]
     pub fn blame(&self) -> Vec<(Hop, u32)> {
-        let lately = self.wrong.iter().filter(|(.., last)| last + LULL as u64 >= self.windows);
+        let lately = self.wrong.iter().filter(|(.., last)| last + LATELY as u64 >= self.windows);
         let hops = lately.filter_map(|(kind, ..)| if let Kind::Wait(hop) = kind { Some(*hop) } else { None });
         let mut hops: Vec<Hop> = hops.collect();
         hops.sort_unstable();
@@ -380,7 +400,7 @@ impl Trace {
 
     /// How long it took in the middle one of the slow ones, and from how long on anybody cares.
     fn took(&self, one: &Deviation, parts: &[Part]) -> Option<(f64, f64)> {
-        if !matches!(one.kind, Kind::Slow(_) | Kind::Wait(_)) {
+        if !one.kind.is_slow() {
             return None;
         }
         let (mut slow, mut usual) = ([0.0f32; SPANS], [0.0f32; SPANS]);
@@ -442,7 +462,7 @@ fn over(kind: Kind, parts: &[Part], windows: usize) -> Deviation {
     for Part { limit, past, size, sums, .. } in parts {
         let Some((count, found)) = sums else { continue };
         known = (known.0 + past, known.1 + size - 0.5);
-        if matches!(kind, Kind::Slow(_) | Kind::Wait(_)) {
+        if kind.is_slow() {
             // Of several kinds of requests, the shortest limit that any of them was beyond.
             bucket = bucket.into_iter().chain((*found > 0.0).then_some(limit.0)).min();
         }

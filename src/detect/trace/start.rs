@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::super::tail::upper_tail;
 use super::broken::{by_rank, usual};
 use super::tally::Unit;
-use super::{Deviation, ENOUGH, Kind, LULL, SCALES, TWICE, Trace, present};
+use super::{Deviation, ENOUGH, Kind, LATELY, SCALES, TWICE, Trace, present};
 
 /// So many different lines begin sessions in their midst before it is lines that are lost, besides those that would begin them if
 /// one service said nothing any more.
@@ -53,7 +53,7 @@ impl Trace {
             })
             .map(|(_, one)| f64::from(one.sessions))
             .sum();
-        for (at, tally) in self.recent.iter().rev().enumerate().take(LULL) {
+        for (at, tally) in self.recent.iter().rev().enumerate().take(LATELY) {
             sessions += tally.sessions();
             for (root, one) in &tally.types {
                 // Problems begin sessions of their own.
@@ -113,7 +113,7 @@ impl Trace {
     /// Whether lines were lost lately: then sessions say nothing else.
     #[must_use]
     pub fn is_lossy(&self) -> bool {
-        let lately = |(kind, _, last): &(Kind, u64, u64)| *kind == Kind::Lost && last + LULL as u64 >= self.windows;
+        let lately = |(kind, _, last): &(Kind, u64, u64)| *kind == Kind::Lost && last + LATELY as u64 >= self.windows;
         self.wrong.iter().any(lately)
     }
 
@@ -121,7 +121,7 @@ impl Trace {
     pub(super) fn lacked(&self, window: u64) -> bool {
         let about = |(kind, first, last): &(Kind, u64, u64)| {
             *kind == Kind::Lost
-                && first.saturating_sub(LULL as u64) <= window
+                && first.saturating_sub(LATELY as u64) <= window
                 && window <= *last
                 && last - first < self.day
         };
