@@ -10,6 +10,7 @@ thunderbird  Thunderbird.tar.gz of loghub (Thunderbird.log); for its beginning o
 openstack    OpenStack.tar.gz of loghub (three logs, anomaly_labels.txt)
 hadoop       Hadoop.zip of loghub (application_*/container_*.log, abnormal_label.txt)
 trainticket  a clone of github.com/IntelligentDDS/Nezha at commit d814010 (2023-01-29)
+trainticket2 the same, the next day (2023-01-30); incidents.tsv is written beside OUT, from the published list
 
 loghub's archives are at https://zenodo.org/records/8196385; its samples of 2,000 lines (BGL/BGL_2k.log, ...) are at
 https://github.com/logpai/loghub and are read with the same KIND. Mind the terms of use of each set.
@@ -21,7 +22,7 @@ lines, those take the time of the line before (their number is told); several fi
 What was made is checked: lines, anomalous sessions or lines against what the publishers say. A difference is told, and
 the exit code is 1; the file stays.
 
-Tried on real data: `trainticket` from the repository, and the 2k samples of the five loghub sets (loghub at dd61d09). The
+Tried on real data: `trainticket` and `trainticket2` from the repository, and the 2k samples of the five loghub sets (loghub at dd61d09). The
 full archives could not be fetched where this was written: their layouts are taken from their descriptions and tried on
 small inputs made by hand (--self-test), and their checks have never run against the real files. Of `hadoop` it is not
 sure what the published number counts: here it is compared with raw lines, among them continuations of records.
@@ -52,6 +53,8 @@ PUBLISHED = {
     "openstack": (207_820, None),
     "hadoop": (394_308, None),
     "trainticket": (171_095, 28),
+    # Nobody published the number of lines: it is what was there when this was written.
+    "trainticket2": (96_623, 17),
 }
 
 
@@ -113,6 +116,8 @@ class Tally:
         self.late = 0
         self.unread = 0
         self.notes = []
+        # Rows of incidents.tsv, where the set brings none of its own.
+        self.incidents = []
 
 
 def seconds(text, form):
@@ -254,11 +259,11 @@ def hadoop(source, tally):
 PIECE = 20 * SECOND
 
 
-def trainticket(source, tally):
-    """Nezha, 2023-01-29: per-minute CSV files; the fault list gives label and group, to the end of the piece."""
+def trainticket(source, tally, day="2023-01-29"):
+    """Nezha: per-minute CSV files; the fault list gives label and group, to the end of the piece."""
     rows = set()
     csv.field_size_limit(1 << 30)
-    for name in source.find(r"(rca|construct)_data/2023-01-29/log/.*\.csv$"):
+    for name in source.find(rf"(rca|construct)_data/{day}/log/.*\.csv$"):
         with source.open(name) as raw, io.TextIOWrapper(raw, "utf-8", newline="") as table:
             for row in csv.DictReader(table):
                 text = row["Log"]
@@ -271,11 +276,12 @@ def trainticket(source, tally):
     rows = sorted(rows)
     tally.raw = len(rows)
     faults = []
-    listed = json.loads("\n".join(source.lines(source.find(r"rca_data/2023-01-29/2023-01-29-fault_list\.json$")[0])))
+    listed = json.loads("\n".join(source.lines(source.find(rf"rca_data/{day}/{day}-fault_list\.json$")[0])))
     for fault in (fault for hour in listed.values() for fault in hour):
         at = seconds(fault["inject_time"], "%Y-%m-%d %H:%M:%S")
         faults.append((at * SECOND, f"{fault['inject_type']}@{fault['inject_pod']}@{at}"))
     faults.sort()
+    tally.incidents = incidents([ts for ts, _, _ in rows], faults)
     tally.anomalous = len(faults)
     current, last, place = None, None, 0
     for ts, pod, text in rows:
@@ -287,6 +293,29 @@ def trainticket(source, tally):
             place += 1
         last = ts
         yield ts, int(current is not None), current or "-", pod, text
+
+
+def incidents(times, faults):
+    """The faults as incidents. The list's times are up to a minute late, and onsets lie a minute into a piece at the earliest; a
+    fault goes on to the end of its piece."""
+    found = []
+    for at, name in faults:
+        kind, pod, _ = name.split("@")
+        pieces, start = [], None
+        for before, ts in zip([None, *times], [*times, None]):
+            if before is None or ts is None or ts - before > PIECE:
+                if start is not None:
+                    pieces.append((start, before))
+                start = ts
+        piece = next((piece for piece in pieces if piece[0] - PIECE <= at <= piece[1] + PIECE), None)
+        if piece:
+            service = re.sub(r"^ts-|-service.*$", "", pod)
+            onset = max(piece[0], min(at, piece[0] + 3 * PIECE))
+            found.append((service, pod, kind, onset, at, piece[1], "yes", "-"))
+    return found
+
+
+INCIDENTS = ("service", "pod", "kind", "onset_ns", "first_sign_ns", "end_ns", "visible", "evidence")
 
 
 def nanoseconds(row):
@@ -303,6 +332,7 @@ KINDS = {
     "openstack": openstack,
     "hadoop": hadoop,
     "trainticket": trainticket,
+    "trainticket2": lambda source, tally: trainticket(source, tally, "2023-01-30"),
 }
 
 
@@ -336,6 +366,9 @@ def check(kind, tally, sample, limit):
 def make(kind, path, out, limit=None):
     source, tally = Source(path), Tally()
     count = write(KINDS[kind](source, tally), out, limit)
+    if kind == "trainticket2":
+        with open(os.path.join(os.path.dirname(out), "incidents.tsv"), "w", encoding="utf-8") as table:
+            table.writelines("\t".join(map(str, row)) + "\n" for row in [INCIDENTS, *tally.incidents])
     print(f"{out}: {count:,} records of {tally.raw:,} lines, {tally.anomalous:,} anomalous lines, sessions or faults")
     if tally.late:
         print(f"  {tally.late:,} lines had an earlier time than the line before, whose time they took")
@@ -450,6 +483,9 @@ class SelfTest(unittest.TestCase):
             ["1674982200000000000", "0", "-"],
         ])
         self.assertEqual((tally.raw, rows[1][4]), (3, "no nanoseconds"))
+        self.assertEqual(tally.incidents, [
+            ("p", "p", "return", 1674981784 * SECOND, 1674981784 * SECOND, 1674981785500000000, "yes", "-"),
+        ])
 
     def test_differences_are_told(self):
         tally = Tally()

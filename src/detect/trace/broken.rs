@@ -7,8 +7,9 @@
 
 use std::cmp::Ordering;
 
+use super::limit::{Limit, present};
 use super::tally::{TypeTally, Unit, sorted};
-use super::{Deviation, ENOUGH, Kind, LATELY, Limit, Trace, present};
+use super::{Deviation, ENOUGH, Kind, LATELY, Trace};
 
 /// Nearly all sessions of a type have a usual step: so large a share.
 const USUAL: f64 = 0.85;

@@ -8,8 +8,9 @@ use rustc_hash::FxHashMap;
 
 use super::super::tail::upper_tail;
 use super::broken::{by_rank, usual};
+use super::limit::present;
 use super::tally::Unit;
-use super::{Deviation, ENOUGH, Kind, LATELY, SCALES, TWICE, Trace, present};
+use super::{Deviation, ENOUGH, Kind, LATELY, SCALES, TWICE, Trace};
 
 /// So many different lines begin sessions in their midst before it is lines that are lost, besides those that would begin them if
 /// one service said nothing any more.
