@@ -398,15 +398,18 @@ impl Trace {
         if !one.kind.is_slow() {
             return None;
         }
-        let (mut slow, mut usual) = ([0.0f32; SPANS], [0.0f32; SPANS]);
+        let (mut slow, mut usual) = ([0.0f64; SPANS], [0.0f64; SPANS]);
         for tally in self.recent.iter().rev().take(one.windows) {
-            for (root, tally) in &tally.types {
+            // In the order of the types: what is summed here is no whole number.
+            for (root, tally) in sorted(&tally.types) {
                 let at = parts.binary_search_by_key(root, |part| part.root);
                 let Some(part) = at.ok().and_then(|at| parts.get(at)) else { continue };
                 let counts = durations(tally, one.kind).into_iter().flatten().enumerate().skip(part.limit.0);
-                counts.for_each(|(at, count)| slow[at] += count);
+                counts.for_each(|(at, count)| slow[at] += f64::from(*count));
                 let lengths = self.model.types.get(root).and_then(|model| model.spans.get(&WHOLE));
-                lengths.into_iter().flatten().zip(&mut usual).for_each(|(count, sum)| *sum += tally.sessions * count);
+                let sessions = f64::from(tally.sessions);
+                let lengths = lengths.into_iter().flatten().zip(&mut usual);
+                lengths.for_each(|(count, sum)| *sum += sessions * f64::from(*count));
             }
         }
         let least = median(&usual).map_or(LONG, |usual| (MATTERS * usual).clamp(LEAST_LONG, LONG));

@@ -24,6 +24,8 @@ const MAX_TYPES: usize = 256;
 const MAX_PARTS: usize = 1_024;
 /// Units, groups and steps of all types together: some 2 MB.
 pub(super) const MAX_ALL: usize = 20_000;
+/// A hop holds as much as so many of the others.
+const WAIT_PARTS: usize = 4;
 /// Types whose memory is used again, and parts that one had at most: the memory of big ones is given back.
 const SPARE: usize = 64;
 const SPARE_PARTS: usize = 64;
@@ -235,9 +237,9 @@ impl Tally {
 }
 
 impl TypeTally {
-    /// Units, groups and steps.
+    /// Units, groups, hops and steps, as much as they hold.
     fn parts(&self) -> usize {
-        self.units.len() + self.spans.len() + self.waits.len() + self.steps.len()
+        self.units.len() + self.spans.len() + WAIT_PARTS * self.waits.len() + self.steps.len()
     }
 
     /// With room for all of them, the order in which they are taken does not show.
@@ -321,8 +323,8 @@ pub fn span_bucket(nanos: i64) -> usize {
 
 /// The middle one of all durations, in seconds, as the middle of its bucket; `None` when there are none.
 #[must_use]
-pub fn median(counts: &[f32; SPANS]) -> Option<f64> {
-    let mut left = counts.iter().sum::<f32>() / 2.0;
+pub fn median(counts: &[f64; SPANS]) -> Option<f64> {
+    let mut left = counts.iter().sum::<f64>() / 2.0;
     let at = counts.iter().position(|count| {
         left -= count;
         left < 0.0
