@@ -47,13 +47,9 @@ impl Trace {
         let mut alone: FxHashMap<Unit, Option<u32>> = FxHashMap::default();
         let (mut sessions, mut seen) = (0.0, 0.0);
         let mut best: Option<Deviation> = None;
-        let past: f64 = (self.model.types.iter())
-            .filter(|(root, one)| {
-                one.sessions < ENOUGH
-                    && *known.entry(**root).or_insert_with(|| !bad(**root) && self.is_no_start(**root))
-            })
-            .map(|(_, one)| f64::from(one.sessions))
-            .sum();
+        // Whatever begins a session now and then counts: which of it is in the midst of others is costly to know.
+        let rare = self.model.types.values().map(|one| one.sessions).filter(|sessions| *sessions < ENOUGH);
+        let past: f64 = rare.map(f64::from).sum();
         for (at, tally) in self.recent.iter().rev().enumerate().take(LATELY) {
             sessions += tally.sessions();
             for (root, one) in &tally.types {
