@@ -294,6 +294,31 @@ fn a_restart_at_any_window_changes_nothing() {
     }
 }
 
+/// Everything under these names is left out, at any depth.
+fn without(value: &mut serde_json::Value, names: &[&str]) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|name, _| !names.contains(&name.as_str()));
+            fields.values_mut().for_each(|field| without(field, names));
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| without(item, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_an_earlier_version_stored_is_read_and_goes_on() {
+    let mut live = learnt();
+    let mut stored = serde_json::to_value(&live).unwrap();
+    without(&mut stored, &["waits", "wait", "at", "ranks", "slow_peaks", "slow_past"]);
+    let mut old: Trace = serde_json::from_value(stored).unwrap();
+    let (one, two) = (windows(&mut live, 200..203, Fault::Missing, 4), windows(&mut old, 200..203, Fault::Missing, 4));
+    assert_eq!(format!("{:?}", one.first()), format!("{:?}", two.first()), "steps are as known as before");
+    windows(&mut old, 203..440, Fault::None, 5);
+    let found = windows(&mut old, 440..443, Fault::Slow, 6);
+    assert!(found.iter().any(|one| one.kind == Kind::Wait(HOP) && old.surprise(one) > 12.0), "{found:?}");
+}
+
 #[test]
 fn a_merged_template_takes_its_past_along() {
     let mut trace = learnt();
