@@ -22,7 +22,7 @@ use rustc_hash::FxHashSet;
 use key::KeyFinder;
 use limit::{Part, deviations, durations, over, present, sum};
 use open::{Hop, MAX_OPEN, OpenSessions};
-use tally::{MAX_ALL, SPANS, Tally, TypeTally, Unit, WHOLE, median, sorted};
+use tally::{MAX_ALL, SPANS, Tally, TypeTally, Unit, WHOLE, median, sorted, span_end};
 
 use super::PatternKind;
 use super::held;
@@ -47,6 +47,8 @@ const TWICE: f64 = 2.0;
 const LONG: f64 = 0.1;
 const MATTERS: f64 = 0.1;
 const LEAST_LONG: f64 = 0.01;
+/// What takes less than so many times what nearly all take is no slow-down that anybody would look into.
+const SLOWER: f64 = 1.5;
 /// Deviations that are remembered as told.
 const MAX_WRONG: usize = 2_000;
 /// Windows for which what was told still explains what comes with it.
@@ -413,7 +415,8 @@ impl Trace {
             }
         }
         let least = median(&usual).map_or(LONG, |usual| (MATTERS * usual).clamp(LEAST_LONG, LONG));
-        Some((median(&slow)?, least))
+        let ordinary = one.limit.map_or(0.0, |limit| span_end(limit.saturating_sub(1)));
+        Some((median(&slow)?, least.max(SLOWER * ordinary)))
     }
 
     /// Windows that may be added up: all, but after a lull only those since it was told last, for that was told.
